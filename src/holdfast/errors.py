@@ -1,0 +1,364 @@
+"""Every error, drawn by what happened to the caller's money.
+
+::
+
+    HoldfastError
+    ├── ConfigError                 the configuration is wrong: nothing started
+    ├── Rejected                    nothing was sent to a provider: costs nothing
+    │   ├── InvalidRequest   400    the caller's request is malformed; names the field
+    │   ├── BodyTooLarge     413
+    │   ├── RequestTimeout   408    the caller was too slow to send
+    │   ├── Unauthenticated  401
+    │   ├── Forbidden        403
+    │   ├── NotFound         404    no such path here
+    │   ├── UnknownModel     404    no route, provider or catalog row has it
+    │   ├── MethodNotAllowed 405
+    │   ├── CantExpress      400    this target can't say what was asked
+    │   ├── LedgerUnavailable 503   the intent could not be made durable
+    │   ├── Draining         503    the process is shutting down
+    │   ├── ConnectFailed    502    no connection, so nothing was sent
+    │   └── NoTimeLeft       504    an attempt could not have finished in time
+    ├── ProviderError               the provider answered, and said no
+    │   ├── RequestRefused   4xx    the caller's own fault: passed on as it is
+    │   │   ├── ContentRefused      content policy
+    │   │   └── ContextTooLong      goes on only to a larger window
+    │   ├── ModelMissing     404
+    │   ├── AuthRefused      502    our key was refused
+    │   ├── QuotaExhausted   429    no credit left: not retried on that target
+    │   ├── RateLimited      429
+    │   ├── Overloaded       503
+    │   └── ServerFailed     502
+    ├── OutcomeUnknown              it was sent, and no verdict came: may be billed
+    │   ├── TimedOut         504
+    │   ├── ConnectionLost   502
+    │   ├── BadAnswer        502    an answer that can't be read as one
+    │   ├── Truncated        502    a stream that ended without its finish reason
+    │   └── Abandoned        499    the caller left
+    └── TargetsFailed               every target was tried; carries what each one said
+
+Errors are values as well: the engine records them, compares them and raises one only at its edge. Each class
+carries its metric ``label``, HTTP ``status`` and ``code`` (the dialects' machine-readable word), in this file alone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = [
+    "Abandoned",
+    "AuthRefused",
+    "BadAnswer",
+    "BodyTooLarge",
+    "CantExpress",
+    "ConfigError",
+    "ConnectFailed",
+    "ConnectionLost",
+    "ContentRefused",
+    "ContextTooLong",
+    "Draining",
+    "Forbidden",
+    "HoldfastError",
+    "InvalidRequest",
+    "LedgerUnavailable",
+    "MethodNotAllowed",
+    "ModelMissing",
+    "NoTimeLeft",
+    "NotFound",
+    "OutcomeUnknown",
+    "Overloaded",
+    "ProviderError",
+    "QuotaExhausted",
+    "RateLimited",
+    "Rejected",
+    "RequestRefused",
+    "RequestTimeout",
+    "ServerFailed",
+    "TargetsFailed",
+    "TimedOut",
+    "Truncated",
+    "Unauthenticated",
+    "UnknownModel",
+]
+
+
+class HoldfastError(Exception):
+    """Base of all.
+
+    Args:
+        message: one or two sentences: what was wrong, and what would be right.
+        param: the field at fault, as the caller wrote it (``messages[0].content``).
+        retry_after_s: seconds after which another try may help, where somebody said so.
+        status: overrides the class's HTTP status (an upstream error keeps its own).
+    """
+
+    label: ClassVar[str] = "error"
+    default_status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal_error"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        retry_after_s: float | None = None,
+        status: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.retry_after_s = retry_after_s
+        self.status = status if status is not None else self.default_status
+
+
+class ConfigError(HoldfastError):
+    """The configuration is wrong. ``problems`` lists all of them at once, each beginning with its path."""
+
+    label = "config"
+    code = "invalid_configuration"
+
+    def __init__(self, message: str, *, problems: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.problems = tuple(problems)
+
+
+# Nothing was sent: costs nothing.
+
+
+class Rejected(HoldfastError):
+    """Nothing was sent to a provider."""
+
+    label = "rejected"
+    default_status = 400
+    code = "rejected"
+
+
+class InvalidRequest(Rejected):
+    label = "invalid_request"
+    code = "invalid_request"
+
+
+class BodyTooLarge(Rejected):
+    label = "body_too_large"
+    default_status = 413
+    code = "request_too_large"
+
+
+class RequestTimeout(Rejected):
+    label = "request_timeout"
+    default_status = 408
+    code = "request_timeout"
+
+
+class Unauthenticated(Rejected):
+    label = "unauthenticated"
+    default_status = 401
+    code = "invalid_api_key"
+
+
+class Forbidden(Rejected):
+    label = "forbidden"
+    default_status = 403
+    code = "forbidden"
+
+
+class NotFound(Rejected):
+    label = "not_found"
+    default_status = 404
+    code = "unknown_url"
+
+
+class UnknownModel(Rejected):
+    label = "unknown_model"
+    default_status = 404
+    code = "model_not_found"
+
+
+class MethodNotAllowed(Rejected):
+    label = "method_not_allowed"
+    default_status = 405
+    code = "method_not_allowed"
+
+
+class CantExpress(Rejected):
+    """The target can't say what was asked; ``param`` names the field."""
+
+    label = "cant_express"
+    code = "unsupported_by_target"
+
+
+class LedgerUnavailable(Rejected):
+    label = "ledger_unavailable"
+    default_status = 503
+    code = "ledger_unavailable"
+
+
+class Draining(Rejected):
+    label = "draining"
+    default_status = 503
+    code = "shutting_down"
+
+
+class ConnectFailed(Rejected):
+    """No connection could be made, so nothing was sent. ``timed_out`` where it was the connect limit."""
+
+    label = "connect_failed"
+    default_status = 502
+    code = "connect_failed"
+
+    def __init__(self, message: str, *, timed_out: bool = False) -> None:
+        super().__init__(message)
+        self.timed_out = timed_out
+
+
+class NoTimeLeft(Rejected):
+    label = "no_time_left"
+    default_status = 504
+    code = "deadline_exceeded"
+
+
+# The provider answered: what it billed, it said.
+
+
+class ProviderError(HoldfastError):
+    """The provider answered with an error.
+
+    ``body`` and ``headers`` are what it sent, with our secrets scrubbed; ``kind`` is its own machine-readable word.
+    """
+
+    label = "provider_error"
+    default_status = 502
+    code = "provider_error"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        upstream_status: int,
+        body: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+        kind: str | None = None,
+        param: str | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message, param=param, retry_after_s=retry_after_s)
+        self.upstream_status = upstream_status
+        self.body = body
+        self.headers: Mapping[str, str] = headers or {}
+        self.kind = kind
+
+
+class RequestRefused(ProviderError):
+    label = "request_refused"
+    default_status = 400
+    code = "invalid_request"
+
+
+class ContentRefused(RequestRefused):
+    label = "content_refused"
+    code = "content_policy_violation"
+
+
+class ContextTooLong(RequestRefused):
+    label = "context_too_long"
+    code = "context_length_exceeded"
+
+
+class ModelMissing(ProviderError):
+    label = "model_missing"
+    default_status = 404
+    code = "model_not_found"
+
+
+class AuthRefused(ProviderError):
+    label = "auth_refused"
+    code = "provider_auth_failed"
+
+
+class QuotaExhausted(ProviderError):
+    label = "quota_exhausted"
+    default_status = 429
+    code = "insufficient_quota"
+
+
+class RateLimited(ProviderError):
+    label = "rate_limited"
+    default_status = 429
+    code = "rate_limited"
+
+
+class Overloaded(ProviderError):
+    label = "overloaded"
+    default_status = 503
+    code = "overloaded"
+
+
+class ServerFailed(ProviderError):
+    label = "server_failed"
+    code = "provider_failed"
+
+
+# Sent, and no verdict: it may have been billed.
+
+
+class OutcomeUnknown(HoldfastError):
+    """The request was sent and no usable verdict came back."""
+
+    label = "outcome_unknown"
+    default_status = 502
+    code = "outcome_unknown"
+
+
+class TimedOut(OutcomeUnknown):
+    """``limit`` names the limit that ran out (``first_token_s``); ``silent`` when not one byte had come."""
+
+    label = "timed_out"
+    default_status = 504
+    code = "provider_timeout"
+
+    def __init__(self, message: str, *, limit: str, silent: bool) -> None:
+        super().__init__(message)
+        self.limit = limit
+        self.silent = silent
+
+
+class ConnectionLost(OutcomeUnknown):
+    label = "connection_lost"
+    code = "connection_lost"
+
+
+class BadAnswer(OutcomeUnknown):
+    label = "bad_answer"
+    code = "bad_provider_answer"
+
+
+class Truncated(OutcomeUnknown):
+    label = "truncated"
+    code = "truncated_answer"
+
+
+class Abandoned(OutcomeUnknown):
+    label = "abandoned"
+    default_status = 499
+    code = "client_closed_request"
+
+
+class TargetsFailed(HoldfastError):
+    """Every target was tried. ``failures`` holds ``(target, error)`` in the order they happened."""
+
+    label = "targets_failed"
+    default_status = 502
+    code = "all_targets_failed"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        failures: Sequence[tuple[str, HoldfastError]],
+        status: int,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message, status=status, retry_after_s=retry_after_s)
+        self.failures = tuple(failures)
