@@ -1,0 +1,89 @@
+"""What a route may set: its targets, and the limits of a request and of each attempt at it.
+
+Values only. The defaults here are the built-in ones; a configuration lays its own over them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["OnBreak", "Policy", "Retry", "Route", "Target", "Timeouts"]
+
+OnBreak = Literal["error", "resume", "buffer"]
+
+
+class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
+    """Limits of one attempt, in seconds, each above 0."""
+
+    connect_s: float = 5.0
+    first_token_s: float = 30.0
+    """A stream's, from the request's first byte to the first content."""
+    answer_s: float = 600.0
+    """A plain call's, from the request's first byte to the answer's first byte."""
+    idle_s: float = 30.0
+    """Between two pieces that aren't pings; stands still while the client doesn't read."""
+
+
+class Retry(msgspec.Struct, frozen=True, kw_only=True):
+    """How often and how soon one target is tried again."""
+
+    max_retries: int = 2
+    """After the first try."""
+    base_s: float = 0.5
+    multiplier: float = 2.0
+    max_s: float = 8.0
+    """No delay is longer, jitter included; a longer Retry-After goes to the next target."""
+    jitter: Literal["full"] | float = "full"
+    """``"full"``: uniform between 0 and the delay; a fraction *f* in 0 to 1: within (1 - f) and (1 + f) of it."""
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True):
+    """What holds for a whole request, over all of its attempts."""
+
+    total_s: float = 600.0
+    """The one deadline over all attempts, waits and fallbacks."""
+    keepalive_s: float = 0.0
+    """Seconds before commit after which 200 and comments go out; 0 is off. Waives the honest status (ST5)."""
+    client_stall_s: float = 60.0
+    """How long a client may not read before its stream is ended."""
+    max_attempts: int = 6
+    """Over all targets, the first ones included."""
+    on_break: OnBreak = "error"
+    fallback_on: frozenset[int | str] = frozenset()
+    """Of 401, 403, 404 and ``"content_policy"``: failures that otherwise end the request go to the next target."""
+    drop: frozenset[str] = frozenset()
+    """Parameters that may be left out where a target can't express them."""
+    set: Mapping[str, Any] = {}  # msgspec copies an empty mutable default for each instance
+    """Top-level parameters put into every request, over the caller's own."""
+    max_output_tokens: int | None = None
+    """The output limit of requests that name none."""
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """One model at one provider.
+
+    In a route's definition ``model`` may hold ``{model}``, for the name asked for; once resolved it never does.
+    """
+
+    provider: str
+    model: str
+    timeouts: Timeouts = Timeouts()
+    retry: Retry = Retry()
+
+    def __str__(self) -> str:
+        return f"{self.provider}/{self.model}"
+
+
+class Route(msgspec.Struct, frozen=True, kw_only=True):
+    """A name that callers may ask for, the other names it answers to, and its chain of targets."""
+
+    name: str
+    targets: tuple[Target, ...]
+    models: tuple[str, ...] = ()
+    """Patterns in which ``*`` and ``?`` are wildcards."""
+    policy: Policy = Policy()

@@ -1,0 +1,257 @@
+"""Which targets a requested model means, in what order, under which limits.
+
+Pure and made once per configuration: :class:`Routes` answers from dictionaries, and keeps its last answers, because
+the same few names come with nearly every request. Names are the caller's to choose, so what is kept is bounded.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from difflib import get_close_matches
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final, Literal, Protocol
+
+import msgspec
+
+from holdfast.engine.policy import Policy, Retry, Route, Target, Timeouts
+from holdfast.errors import UnknownModel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+__all__ = [
+    "DIRECT",
+    "MODEL_CHARS",
+    "Match",
+    "ModelEntry",
+    "Resolved",
+    "Routes",
+    "Routing",
+    "Skipped",
+    "Upstream",
+    "fold",
+    "matcher",
+]
+
+MODEL_CHARS: Final = 256
+"""The longest model name that is looked at; the longest in use (ARNs of cloud deployments) have about 150."""
+
+_REMEMBERED: Final = 1024  # of about 1 KiB each: what a caller who invents names can make us hold
+
+DIRECT: Final = ""
+"""The name of the route that a request takes when it names a provider or a provider's model, and no route."""
+
+Match = Literal["route", "pattern", "provider", "catalog", "default"]
+
+
+class Skipped(msgspec.Struct, frozen=True):
+    """A target of the chain that isn't tried, and why."""
+
+    target: Target
+    reason: str
+
+
+class Resolved(msgspec.Struct, frozen=True, kw_only=True):
+    """What a requested model means. ``targets`` is never empty."""
+
+    asked: str
+    match: Match
+    route: str
+    """The route's name as configured, or :data:`DIRECT`."""
+    targets: tuple[Target, ...]
+    skipped: tuple[Skipped, ...]
+    policy: Policy
+
+
+class ModelEntry(msgspec.Struct, frozen=True):
+    """A name worth offering in ``/v1/models``."""
+
+    id: str
+    owned_by: str
+
+
+class Upstream(Protocol):
+    """What routing must know of a provider."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def usable(self) -> bool:
+        """It has the key it needs."""
+        ...
+
+    @property
+    def timeouts(self) -> Timeouts:
+        """For requests that name the provider itself."""
+        ...
+
+    @property
+    def retry(self) -> Retry: ...
+
+
+class Routing(Protocol):
+    """What routing needs of a configuration. Mappings are in file order, their keys :func:`fold`-ed."""
+
+    @property
+    def providers(self) -> Mapping[str, Upstream]: ...
+    @property
+    def routes(self) -> Mapping[str, Route]: ...
+    @property
+    def default_route(self) -> str | None: ...
+    @property
+    def policy(self) -> Policy:
+        """For requests that take no route."""
+        ...
+
+
+class _Miss(msgspec.Struct, frozen=True):
+    """A remembered refusal: as costly to find out as an answer, and as often repeated."""
+
+    message: str
+
+
+class Routes:
+    """Resolves model names: the same name to the same answer, always, and after every start.
+
+    Args:
+        config: providers, routes and the default.
+        owner: the catalog's knowledge of which provider a bare model name belongs to, by name, or None.
+    """
+
+    def __init__(self, config: Routing, *, owner: Callable[[str], str | None] = lambda _: None) -> None:
+        self._config = config
+        self._owner = owner
+        self._patterns = tuple(
+            (match, route) for route in config.routes.values() if (match := matcher(route.models)) is not None
+        )
+        self._remember = lru_cache(maxsize=_REMEMBERED)(self._find)
+
+    def resolve(self, model: str) -> Resolved:
+        """The targets for ``model``.
+
+        Raises:
+            UnknownModel: nothing here answers to that name, or nothing that does has a key.
+        """
+        if len(model) > MODEL_CHARS:  # before remembering it: a name costs what it weighs
+            raise UnknownModel(
+                f"a model's name has at most {MODEL_CHARS} characters, this one {len(model)}", param="model"
+            )
+        found = self._remember(model)
+        if isinstance(found, Resolved):
+            return found
+        raise UnknownModel(found.message, param="model")
+
+    def models(self) -> tuple[ModelEntry, ...]:
+        """Every name that can be asked for as it stands: routes, their literal patterns, their targets."""
+        entries: dict[str, ModelEntry] = {}
+        for route in self._config.routes.values():
+            if isinstance(self._along(route.name, "route", route), Resolved):
+                entries.setdefault(fold(route.name), ModelEntry(route.name, "holdfast"))
+        for route in self._config.routes.values():
+            for name in route.models:
+                if not _is_wild(name) and isinstance(self._remember(name), Resolved):
+                    entries.setdefault(fold(name), ModelEntry(name, "holdfast"))
+        for route in self._config.routes.values():
+            for target in route.targets:
+                name = str(target)
+                if "{model}" not in target.model and self._usable(target.provider):
+                    entries.setdefault(fold(name), ModelEntry(name, target.provider))
+        return tuple(entries.values())
+
+    def _find(self, model: str) -> Resolved | _Miss:
+        if not model:
+            return _Miss('"model" is empty' + self._hint(model))
+        if not model.isprintable():  # it may become part of a path, a header and a log line
+            return _Miss('"model" holds characters that can\'t be printed; use letters, digits and - _ . : /')
+        name, config = fold(model), self._config
+        if (route := config.routes.get(name)) is not None:
+            return self._along(model, "route", route)
+        for matches, route in self._patterns:
+            if matches(name):
+                return self._along(model, "pattern", route)
+        provider, slash, rest = model.partition("/")
+        if slash and rest and (upstream := config.providers.get(fold(provider))) is not None:
+            return self._direct(model, "provider", upstream, rest)
+        owner = self._owner(model)
+        unkeyed = None
+        if owner is not None and (upstream := config.providers.get(fold(owner))) is not None:
+            if upstream.usable:
+                return self._direct(model, "catalog", upstream, model)
+            unkeyed = upstream.name
+        if (
+            config.default_route is not None
+            and (route := config.routes.get(fold(config.default_route))) is not None
+        ):
+            return self._along(model, "default", route)
+        if unkeyed is not None:
+            return _Miss(
+                f'the model "{model}" belongs to {unkeyed}, which has no key here' + self._hint(model)
+            )
+        return _Miss(f'there is no route, provider or known model "{model}" here' + self._hint(model))
+
+    def _direct(self, model: str, match: Match, upstream: Upstream, rest: str) -> Resolved | _Miss:
+        if not upstream.usable:
+            return _Miss(f'"{model}" names the provider {upstream.name}, which has no key here')
+        target = Target(provider=upstream.name, model=rest, timeouts=upstream.timeouts, retry=upstream.retry)
+        return Resolved(
+            asked=model, match=match, route=DIRECT, targets=(target,), skipped=(), policy=self._config.policy
+        )
+
+    def _along(self, model: str, match: Match, route: Route) -> Resolved | _Miss:
+        targets: list[Target] = []
+        skipped: list[Skipped] = []
+        for target in route.targets:
+            if not self._usable(target.provider):
+                skipped.append(Skipped(target, f"{target.provider} has no key"))
+            elif "{model}" not in target.model:
+                targets.append(target)
+            elif match == "route":
+                # The route's own name is no model of any provider, and sending it there would only buy a 404.
+                skipped.append(
+                    Skipped(target, "{model} stands for nothing when the route is asked for by its name")
+                )
+            else:
+                targets.append(msgspec.structs.replace(target, model=target.model.replace("{model}", model)))
+        if not targets:
+            reasons = "; ".join(dict.fromkeys(skip.reason for skip in skipped)) or "it has no targets"
+            return _Miss(f'no target of the route "{route.name}" can be used: {reasons}')
+        return Resolved(
+            asked=model,
+            match=match,
+            route=route.name,
+            targets=tuple(targets),
+            skipped=tuple(skipped),
+            policy=route.policy,
+        )
+
+    def _usable(self, provider: str) -> bool:
+        upstream = self._config.providers.get(fold(provider))
+        return upstream is not None and upstream.usable
+
+    def _hint(self, model: str) -> str:
+        known = {entry.id: fold(entry.id) for entry in self.models()}
+        near = get_close_matches(fold(model), known.values(), n=3, cutoff=0.6)
+        names = [name for name, folded in known.items() if folded in near] or list(known)[:3]
+        if not names:
+            return ""
+        return f"; {'the nearest are' if near else 'there are'} {', '.join(names)}"
+
+
+def fold(name: str) -> str:
+    """The form in which names are compared: without regard to case."""
+    return name.casefold()
+
+
+def matcher(patterns: Iterable[str]) -> Callable[[str], object] | None:
+    """A test of :func:`fold`-ed names against all ``patterns`` at once; None where there are none.
+
+    Only ``*`` and ``?`` are wildcards. The expressions are :mod:`fnmatch`'s, whose stars don't backtrack: a name of
+    the caller's choosing can't make matching slow.
+    """
+    parts = [fnmatch.translate(fold(pattern).replace("[", "[[]")) for pattern in patterns]
+    return re.compile("|".join(parts)).match if parts else None
+
+
+def _is_wild(pattern: str) -> bool:
+    return "*" in pattern or "?" in pattern
