@@ -189,4 +189,8 @@ def read_answer(body: bytes) -> list[Signal]:
     said = whole.choices[0].message if len(whole.choices) == 1 else None
     text = said.content if said is not None and isinstance(said.content, str) else ""
     usage = whole.usage.neutral() if whole.usage is not None else None
-    return [Signal(body, beats, text, usage, id=whole.id, model=whole.model), Signal(b"", end=True)]
+    return [
+        Signal(b"", beats, text, id=whole.id, model=whole.model),  # no bytes: a whole answer travels as it came
+        Signal(b"", usage=usage),
+        Signal(b"", end=True),
+    ]
