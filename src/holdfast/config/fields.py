@@ -1,0 +1,316 @@
+"""The kinds of value a setting may have, each with the one sentence that says what would be right."""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import re
+from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
+
+from pydantic import PlainValidator
+from pydantic_core import PydanticCustomError
+
+from holdfast.config.problems import did_you_mean
+from holdfast.config.substitute import Substituted
+from holdfast.secret import Secret
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+DAY_S: Final = 86_400
+
+_HOST: Final = re.compile(
+    r"(?=.{1,253}\Z)[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*"
+)
+_HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}")
+_PARAMETER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+_PATTERN: Final = re.compile(r"[A-Za-z0-9*?][A-Za-z0-9._:/@+*?-]{0,255}")
+_OURS: Final = frozenset(
+    (
+        "host",
+        "content-length",
+        "content-type",
+        "transfer-encoding",
+        "connection",
+        "accept-encoding",
+        "te",
+        "upgrade",
+    )
+)
+"""Headers that frame the message: ours to write, or the connection breaks."""
+
+
+def wrong(text: str) -> PydanticCustomError:
+    return PydanticCustomError("holdfast", "{text}", {"text": text})
+
+
+def shown(value: Any) -> str:
+    """``value`` for a message: numbers as they are, of all else only the kind, since it may be a secret out of place."""
+    if isinstance(value, Substituted):
+        return "what " + ", ".join(f"${{{name}}}" for name in value.variables) + " holds"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (float, Decimal)) and not math.isfinite(value):
+        return "an infinite number or none at all"
+    if isinstance(value, (int, float, Decimal)):
+        # Compared before it is printed: Python refuses to print integers of more than 4,300 digits.
+        return "a number as large as that" if abs(value) >= 10**12 else str(value)[:32]
+    for kind, name in ((str, "a string"), (list, "a list"), (tuple, "a list"), (dict, "a table")):
+        if isinstance(value, kind):
+            return name
+    return "a date or time"
+
+
+def _as_number(value: Any) -> Decimal | None:
+    """A finite number, also from text that the environment gave; None for anything else."""
+    if isinstance(value, Substituted):
+        try:
+            number = Decimal(value.strip())
+        except InvalidOperation:
+            return None
+    elif isinstance(value, bool) or not isinstance(value, (int, float, Decimal)):
+        return None
+    else:
+        number = Decimal(value)
+    return number if number.is_finite() else None
+
+
+def _number(what: str, *, least: Decimal, most: Decimal, above: bool) -> Callable[[Any], float]:
+    right = f"must be {what} {'above' if above else 'from'} {least} {'and at most' if above else 'to'} {most}"
+
+    def check(value: Any) -> float:
+        number = _as_number(value)
+        if number is None or number > most or number < least or (above and number == least):
+            raise wrong(f"{right}, not {shown(value)}")
+        return float(number)
+
+    return check
+
+
+def _integer(what: str, *, least: int, most: int) -> Callable[[Any], int]:
+    def check(value: Any) -> int:
+        number = _as_number(value)
+        if number is None or not least <= number <= most or number != number.to_integral_value():
+            raise wrong(f"must be {what} from {least} to {most}, not {shown(value)}")
+        return int(number)
+
+    return check
+
+
+def _one_of(*choices: str) -> Callable[[Any], str]:
+    def check(value: Any) -> str:
+        if isinstance(value, str) and value in choices:
+            return str(value)
+        listed = " or ".join(f'"{choice}"' for choice in choices)
+        near = did_you_mean(value, choices) if type(value) is str else ""
+        raise wrong(f"must be {listed}, not {shown(value)}" + (near if near.startswith("; did") else ""))
+
+    return check
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise wrong(
+            f"must be a string that isn't empty, not {'an empty one' if value == '' else shown(value)}"
+        )
+    return str(value)
+
+
+def _secret(value: Any) -> Secret:
+    if not isinstance(value, str):
+        raise wrong(
+            f"must be a string, not {'a number' if isinstance(value, (int, float, Decimal)) else shown(value)}"
+        )
+    key = value.strip()  # a file's last newline is the commonest part of a key that doesn't belong to it
+    if not key.isascii() or not key.isprintable():
+        raise wrong(
+            "holds characters that can't be part of a key: it goes into an HTTP header, as printable ASCII"
+        )
+    return Secret(key)
+
+
+def _headers(value: Any) -> dict[str, Secret]:
+    if not isinstance(value, dict):
+        raise wrong(f"must be a table of names and strings, not {shown(value)}")
+    headers: dict[str, Secret] = {}
+    for name, content in value.items():
+        if not _HEADER_NAME.fullmatch(name):
+            raise wrong("has a name that can't be an HTTP header's; use letters, digits and -")
+        if name.lower() in _OURS:
+            raise wrong(f"{name} is written by the gateway itself and can't be set")
+        if name.lower() in headers:
+            raise wrong(f"{name} is there twice: header names don't differ by case")
+        if not isinstance(content, str):
+            raise wrong(f"{name} must be a string")
+        if not (content.isascii() and content.isprintable()):
+            raise wrong(f"{name} holds characters that can't be in an HTTP header; use printable ASCII")
+        headers[name.lower()] = Secret(content.strip())
+    return headers
+
+
+def _base_url(value: Any) -> str:
+    right = "must be an address such as https://host/v1"
+    if not isinstance(value, str):
+        raise wrong(f"{right}, not {shown(value)}")
+    url = value.strip()
+    if not url.isascii() or not url.isprintable() or " " in url:
+        raise wrong(f"{right}: it holds characters that can't be in one")
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise wrong(f"{right}: its host or port can't be read") from None
+    if parts.scheme not in ("http", "https"):
+        raise wrong(f"{right}: it does not begin with http:// or https://")
+    if not parts.hostname or port == 0:
+        raise wrong(
+            f"{right}: it names no host" if not parts.hostname else f"{right}: port 0 can't be reached"
+        )
+    if parts.username is not None:
+        raise wrong(f"{right}: name and password don't belong into it; use api_key or headers")
+    if parts.query or parts.fragment:
+        raise wrong(f"{right}: what follows ? or # don't belong into it")
+    return url.rstrip("/")
+
+
+def _host(value: Any) -> str:
+    if isinstance(value, str):
+        try:
+            return str(ipaddress.ip_address(value))
+        except ValueError:
+            if _HOST.fullmatch(value):
+                return value.lower()
+    raise wrong(f'must be an IP address or a host name, such as "127.0.0.1", not {shown(value)}')
+
+
+def _sqlite_url(value: Any) -> str:
+    if not isinstance(value, str) or not value.startswith("sqlite:///") or value == "sqlite:///":
+        raise wrong('must be "sqlite:///" and a file, such as "sqlite:///holdfast.db"')
+    if value.endswith(("/", ":memory:")) or "?" in value or "\0" in value:
+        raise wrong('must be "sqlite:///" and a file on disk: a ledger in memory is no record')
+    return str(value)
+
+
+def _sha256(value: Any) -> bytes:
+    if not isinstance(value, str) or not re.fullmatch(r"[0-9a-fA-F]{64}", value):
+        raise wrong("must be the key's SHA-256 as 64 hexadecimal digits (printf %s KEY | sha256sum)")
+    return bytes.fromhex(value)
+
+
+def _pattern(value: Any) -> str:
+    if not isinstance(value, str) or not _PATTERN.fullmatch(value):
+        raise wrong(
+            'must be a model\'s name or a pattern such as "gpt-*": letters, digits, . _ : / @ + -, and * ? for any'
+        )
+    return str(value)
+
+
+def _fallback_on(value: Any) -> int | str:
+    if isinstance(value, Substituted) and value.strip().isdecimal():
+        value = int(value.strip()) if len(value) < 9 else value
+    if isinstance(value, str) and value == "content_policy":
+        return "content_policy"
+    if isinstance(value, int) and not isinstance(value, bool) and value in (401, 403, 404):
+        return value
+    raise wrong(
+        f'must be 401, 403, 404 or "content_policy", not {shown(value)}: '
+        "the caller's own faults end a request, and the provider's go to the next target anyway"
+    )
+
+
+def _jitter(value: Any) -> Literal["full"] | float:
+    if isinstance(value, str) and value == "full":
+        return "full"
+    number = _as_number(value)
+    if number is None or not 0 <= number <= 1:
+        raise wrong(f'must be "full" or a fraction from 0 to 1, not {shown(value)}')
+    return float(number)
+
+
+_NOT_DROPPED: Final = frozenset(("model", "messages", "stream", "stream_options"))
+
+
+def _parameter(value: Any) -> str:
+    if not isinstance(value, str) or not _PARAMETER.fullmatch(value):
+        raise wrong(f'must be the name of a parameter, such as "seed", not {shown(value)}')
+    if value in _NOT_DROPPED:
+        raise wrong(f"{value} can't be dropped: nothing is left of the request without it")
+    return str(value)
+
+
+def _parameters(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise wrong(f"must be a table of parameters, such as {{ temperature = 0 }}, not {shown(value)}")
+    for name in value:
+        if not _PARAMETER.fullmatch(name):
+            raise wrong("has a name that can't be a parameter's; use letters, digits and _")
+        if name in _NOT_DROPPED:
+            raise wrong(f"{name} can't be set for a whole route: it is the caller's, or the target's")
+    return {name: _json(value[name], name) for name in value}
+
+
+def _json(value: Any, name: str) -> Any:
+    """A TOML value as JSON can say it. The walk is bounded: substitution has refused deep nesting."""
+    if isinstance(value, dict):
+        return {key: _json(item, name) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_json(item, name) for item in value]
+    if isinstance(value, str):
+        return str(value)
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int) and abs(value) < 2**63:
+        return value
+    if isinstance(value, (Decimal, float)) and abs(number := float(value)) < float("inf"):
+        return number
+    raise wrong(f"{name} holds {shown(value)}, which JSON can't say")
+
+
+Name = str  # of a table: checked where duplicates by case are
+Seconds = Annotated[
+    float, PlainValidator(_number("a number of seconds", least=Decimal(0), most=Decimal(DAY_S), above=True))
+]
+SecondsOrOff = Annotated[
+    float,
+    PlainValidator(
+        _number("a number of seconds (0 is off)", least=Decimal(0), most=Decimal(DAY_S), above=False)
+    ),
+]
+Delay = Annotated[
+    float, PlainValidator(_number("a number of seconds", least=Decimal(0), most=Decimal(3600), above=False))
+]
+Multiplier = Annotated[
+    float, PlainValidator(_number("a number", least=Decimal(1), most=Decimal(100), above=False))
+]
+Megabytes = Annotated[
+    float, PlainValidator(_number("a number of megabytes", least=Decimal(0), most=Decimal(1024), above=True))
+]
+Port = Annotated[
+    int, PlainValidator(_integer("a port (0 takes a free one), a whole number", least=0, most=65_535))
+]
+Retries = Annotated[int, PlainValidator(_integer("a whole number", least=0, most=100))]
+Attempts = Annotated[int, PlainValidator(_integer("a whole number", least=1, most=100))]
+Tokens = Annotated[int, PlainValidator(_integer("a whole number of tokens", least=1, most=10_000_000))]
+Jitter = Annotated[Literal["full"] | float, PlainValidator(_jitter)]
+Text = Annotated[str, PlainValidator(_text)]
+SecretText = Annotated[Secret, PlainValidator(_secret)]
+Headers = Annotated[dict[str, Secret], PlainValidator(_headers)]
+BaseUrl = Annotated[str, PlainValidator(_base_url)]
+Host = Annotated[str, PlainValidator(_host)]
+SqliteUrl = Annotated[str, PlainValidator(_sqlite_url)]
+Sha256 = Annotated[bytes, PlainValidator(_sha256)]
+Pattern = Annotated[str, PlainValidator(_pattern)]
+FallbackOn = Annotated[int | str, PlainValidator(_fallback_on)]
+Parameter = Annotated[str, PlainValidator(_parameter)]
+Parameters = Annotated[dict[str, Any], PlainValidator(_parameters)]
+OnBreakField = Annotated[
+    Literal["error", "resume", "buffer"], PlainValidator(_one_of("error", "resume", "buffer"))
+]
+Durability = Annotated[Literal["process", "power"], PlainValidator(_one_of("process", "power"))]
+LogLevel = Annotated[
+    Literal["debug", "info", "warning", "error"], PlainValidator(_one_of("debug", "info", "warning", "error"))
+]
+LogFormat = Annotated[Literal["auto", "json", "text"], PlainValidator(_one_of("auto", "json", "text"))]
+Auth = Annotated[Literal["key", "none"], PlainValidator(_one_of("key", "none"))]
