@@ -1,0 +1,1 @@
+"""Money: what an attempt cost, in integer nano-dollars."""

@@ -1,0 +1,1 @@
+"""Who is out there: provider rows, which model is whose, and what a token costs."""

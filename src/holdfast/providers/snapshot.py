@@ -1,0 +1,137 @@
+"""The one place that touches genai-prices: its bundled data, as a list we look things up in.
+
+Three things differ from using it directly. Its import takes about 0.3 s, so it waits until a price is first asked for.
+Its updater, the only part that opens a connection, is never started, and the data read is the bundled one whatever
+anybody else in the process has set. And its match is loose: "claude-3-opus-anything" is Claude 3 Opus to it; a
+listed model is believed here only if the name is one of its own, or one of them with a date.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from genai_prices.types import MatchLogic, ModelInfo
+    from genai_prices.types import Provider as Seller
+
+__all__ = ["SELLERS", "find", "load", "normal", "undated", "version"]
+
+SELLERS: Mapping[str, str] = {
+    # Our name of a provider -> its id in the data. A provider that isn't here has no listed price.
+    "anthropic": "anthropic",
+    "azure": "azure",
+    "cerebras": "cerebras",
+    "cohere": "cohere",
+    "deepseek": "deepseek",
+    "fireworks": "fireworks",
+    "gemini": "google",
+    "groq": "groq",
+    "mistral": "mistral",
+    "moonshotai": "moonshotai",
+    "openai": "openai",
+    "openrouter": "openrouter",
+    "perplexity": "perplexity",
+    "together": "together",
+    "xai": "x-ai",
+}
+
+_DATE = re.compile(r"[-@]20\d\d-?[01]\d-?[0-3]\d$")  # -2024-08-06, -20240806, @20240806
+_SNAPSHOT = re.compile(r"-(?:[01]\d-[0-3]\d|[01]\d-20\d\d|\d{3,4})$")  # -08-06, -08-2024, -0613, -001: vaguer
+_CHANNEL = re.compile(r"-(?:latest|preview)$")
+
+
+@cache
+def load() -> Mapping[str, Seller]:
+    """Read the data: 0.3 s, once. Call it in a thread before serving, or the first price pays for it."""
+    from genai_prices.data import providers
+
+    return {seller.id: seller for seller in providers}
+
+
+@cache
+def version() -> str:
+    """The data's version, which is the package's."""
+    from genai_prices import __version__
+
+    return __version__
+
+
+def normal(provider: str, model: str) -> str:
+    """A model's name as lists have it: lower case, without ``models/`` and without its provider's own prefix."""
+    return model.lower().removeprefix("models/").removeprefix(f"{provider.lower()}/")
+
+
+def undated(name: str) -> str:
+    """``name`` without a full date at its end. Fewer digits may be a size as well as a date, and stay."""
+    return _DATE.sub("", name)
+
+
+def find(provider: str, model: str) -> ModelInfo | None:
+    """The listed model of that very name (or of that name with a date), or None; never a relative of it.
+
+    Args:
+        provider: our name of the provider.
+        model: as the caller wrote it; any case, with or without ``models/`` or the provider's prefix.
+    """
+    seller_id = SELLERS.get(provider.lower())
+    if seller_id is None:
+        return None
+    sellers = load()
+    seller = sellers[seller_id]
+    as_written = model.lower()
+    for name in dict.fromkeys((as_written, normal(provider, model))):
+        listed = seller.find_model(name, all_providers=list(sellers.values()))
+        if listed is not None and _is_called(listed, name):
+            return listed
+    return None
+
+
+def _is_called(listed: ModelInfo, name: str) -> bool:
+    if name.startswith("ft:"):
+        # ft:gpt-4o-2024-08-06:our-org::id costs what its base does, so the base is what must be known
+        name = ":".join(name.split(":", 2)[:2])
+        return any(
+            prefix.startswith("ft:") and re.fullmatch(r"[-\d]*", name.removeprefix(prefix)) is not None
+            for prefix in _prefixes(listed.match)
+            if name.startswith(prefix)
+        )
+    names = {listed.id.lower(), *(text.rstrip("-.@:") for text in _literals(listed.match))}
+    forms = {name}
+    for ending in (_DATE, _SNAPSHOT, _CHANNEL, _DATE, _SNAPSHOT):
+        forms |= {ending.sub("", form) for form in forms}
+    return not forms.isdisjoint(names) or _fits_whole_pattern(listed.match, name)
+
+
+def _clauses(match: MatchLogic) -> Iterator[MatchLogic]:
+    yield match
+    for inner in (*getattr(match, "or_", ()), *getattr(match, "and_", ())):
+        yield from _clauses(inner)
+
+
+def _literals(match: MatchLogic) -> Iterator[str]:
+    for clause in _clauses(match):
+        for kind in ("equals", "starts_with", "ends_with", "contains"):
+            text = getattr(clause, kind, None)
+            if text is not None:
+                yield text.lower()
+
+
+def _prefixes(match: MatchLogic) -> Iterator[str]:
+    for clause in _clauses(match):
+        text = getattr(clause, "starts_with", None) or getattr(clause, "equals", None)
+        if text is not None:
+            yield text.lower()
+
+
+def _fits_whole_pattern(match: MatchLogic, name: str) -> bool:
+    """Whether a pattern that spells out the whole name (its date's digits, say) fits it."""
+    patterns = (getattr(clause, "regex", None) for clause in _clauses(match))
+    return any(
+        pattern.startswith("^") and pattern.endswith("$") and re.search(pattern, name) is not None
+        for pattern in patterns
+        if pattern is not None
+    )
