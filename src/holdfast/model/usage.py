@@ -23,5 +23,5 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     output_tokens: int | None = None
     reasoning_tokens: int | None = None
     output_audio_tokens: int | None = None
-    extra: dict[str, Any] = {}  # noqa: RUF012  # msgspec copies an empty mutable default for each instance
+    extra: dict[str, Any] = {}  # msgspec copies an empty mutable default for each instance
     """What this dialect alone says, under its own names and nesting."""
