@@ -106,9 +106,7 @@ class Dialect(Protocol):
         """Raises InvalidRequest, which names the field, for everything that isn't a request of this dialect."""
         ...
 
-    def write_request(
-        self, envelope: Envelope, *, model: str, overrides: Mapping[str, Any], drop: frozenset[str]
-    ) -> bytes:
+    def write_request(self, envelope: Envelope, *, model: str, overrides: Mapping[str, Any]) -> bytes:
         """The body for a target that speaks this dialect: the original fields, and usage asked for."""
         ...
 

@@ -145,6 +145,7 @@ class Guard:
         "progress",
         "state",
         "usage",
+        "written",
     )
 
     def __init__(self, dialect: Dialect, *, choices: int = 1, wants_usage: bool = True) -> None:
@@ -165,6 +166,8 @@ class Guard:
         self.usage: Usage | None = None
         self._usage_frame = b""
         self.finish_reason: str | None = None
+        self.written: list[str] | None = None
+        """Where set: takes the text that went out, for a resumption."""
         self.fault: HoldfastError | None = None
         """Why the state is BROKEN."""
 
@@ -181,7 +184,7 @@ class Guard:
     def model(self) -> str | None:
         return self._model
 
-    def adopt(self, *, id: str | None, model: str | None) -> None:  # noqa: A002  # the wire's own word
+    def adopt(self, id: str | None, model: str | None) -> None:  # noqa: A002  # the wire's own word
         """Speak under the id and model of an earlier attempt, whose stream this one goes on with."""
         self._id, self._model = id, model
 
@@ -206,6 +209,8 @@ class Guard:
                     out += self._held
                     self._held = []
                 out.append(raw)
+                if self.written is not None and signal.text:
+                    self.written.append(signal.text)
         return out[0] if len(out) == 1 else b"".join(out)
 
     def closing(self) -> bytes:

@@ -29,10 +29,8 @@ class OpenAIChat:
     def read_request(self, body: bytes) -> Envelope:
         return read_request(body)
 
-    def write_request(
-        self, envelope: Envelope, *, model: str, overrides: Mapping[str, Any], drop: frozenset[str]
-    ) -> bytes:
-        return write_request(envelope, model=model, overrides=overrides, drop=drop)
+    def write_request(self, envelope: Envelope, *, model: str, overrides: Mapping[str, Any]) -> bytes:
+        return write_request(envelope, model=model, overrides=overrides)
 
     def scanner(self) -> Scanner:
         return ChatScanner()

@@ -120,13 +120,9 @@ def read_request(body: bytes) -> Envelope:
     )
 
 
-def write_request(
-    envelope: Envelope, *, model: str, overrides: Mapping[str, Any], drop: frozenset[str]
-) -> bytes:
+def write_request(envelope: Envelope, *, model: str, overrides: Mapping[str, Any]) -> bytes:
     """The body for a target: the caller's own bytes field by field, with model, usage request and the route's changes."""
     fields = dict(envelope.fields)
-    for name in drop:
-        fields.pop(name, None)
     for name, value in overrides.items():
         fields[name] = msgspec.Raw(_encode(value))
     fields["model"] = msgspec.Raw(_encode(model))

@@ -190,7 +190,9 @@ def read_answer(body: bytes) -> list[Signal]:
     text = said.content if said is not None and isinstance(said.content, str) else ""
     usage = whole.usage.neutral() if whole.usage is not None else None
     return [
-        Signal(b"", beats, text, id=whole.id, model=whole.model),  # no bytes: a whole answer travels as it came
+        Signal(
+            b"", beats, text, id=whole.id, model=whole.model
+        ),  # no bytes: a whole answer travels as it came
         Signal(b"", usage=usage),
         Signal(b"", end=True),
     ]

@@ -1,0 +1,322 @@
+"""One attempt at one target: send, watch, hand on. It ends in success, in one typed error, or by being closed."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from holdfast.dialects.base import Signal
+from holdfast.engine.guard import Guard, State
+from holdfast.errors import BadAnswer, HoldfastError, TimedOut
+from holdfast.resilience.retry_after import parse_retry_after
+from holdfast.transport.base import Outgoing
+
+if TYPE_CHECKING:
+    from holdfast.clock import Clock
+    from holdfast.dialects.base import Envelope
+    from holdfast.engine.endpoint import Endpoint
+    from holdfast.engine.policy import Target, Timeouts
+    from holdfast.engine.resume import Replay
+    from holdfast.transport.base import Incoming, Transport
+
+__all__ = ["MAX_ANSWER_BYTES", "Attempt", "Limits"]
+
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
+"""The largest whole answer: several images as base64 fit; a provider that never stops doesn't."""
+
+_MAX_ERROR_BYTES = 1024 * 1024
+_TRAILER_S = 5.0
+"""How long usage and the end marker may take once every choice has finished: the answer is whole by then."""
+_LINGER_S = 1.0
+"""How long a finished answer's connection may take to end its last chunk before it is closed instead of kept."""
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """The caller's own limits, from its headers: each can only tighten the target's."""
+
+    read_s: float | None = None
+    """Bounds the first byte and every gap."""
+    total_s: float | None = None
+
+
+class Attempt:
+    """One call to one provider.
+
+    Await :meth:`start` once: it returns when content is there, with the first bytes for the caller. Then await :meth:`more`
+    until :attr:`done`. Call :meth:`close` in every case; cancelling any await closes the connection too.
+    """
+
+    __slots__ = (
+        "_clock",
+        "_deadline",
+        "_idle_left",
+        "_incoming",
+        "_read_s",
+        "_replay",
+        "_scanner",
+        "_stream",
+        "_transport",
+        "body",
+        "endpoint",
+        "first_byte_at",
+        "first_token_at",
+        "guard",
+        "number",
+        "started_at",
+        "started_ns",
+        "status",
+        "target",
+        "upstream_id",
+    )
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        target: Target,
+        envelope: Envelope,
+        body: bytes,
+        *,
+        number: int,
+        transport: Transport,
+        clock: Clock,
+        deadline: float,
+        read_s: float | None,
+        replay: Replay | None = None,
+    ) -> None:
+        self.endpoint = endpoint
+        self.target = target
+        self.body = body
+        self.number = number
+        self.guard = Guard(endpoint.dialect, choices=envelope.choices, wants_usage=envelope.wants_usage)
+        self.status: int | None = None
+        self.upstream_id: str | None = None
+        self.started_ns = clock.wall_ns()
+        self.started_at = clock.monotonic()
+        self.first_byte_at: float | None = None
+        self.first_token_at: float | None = None
+        self._transport = transport
+        self._clock = clock
+        self._deadline = deadline
+        self._read_s = read_s
+        self._stream = envelope.stream
+        self._replay = replay
+        self._scanner = endpoint.dialect.scanner() if envelope.stream else None
+        self._incoming: Incoming | None = None
+        self._idle_left = self._tightened(target.timeouts.idle_s)
+
+    @property
+    def done(self) -> bool:
+        """The answer is whole: the guard says so, and nothing else does."""
+        return self.guard.state is State.DONE
+
+    async def start(self) -> bytes:
+        """Runs until the answer is committed; returns what may go out by then.
+
+        Raises:
+            HoldfastError: the attempt failed, and the caller has seen nothing of it.
+        """
+        timeouts = self.target.timeouts
+        name = "first_token_s" if self._stream else "answer_s"
+        patience = self.started_at + self._tightened(
+            timeouts.first_token_s if self._stream else timeouts.answer_s
+        )
+        try:
+            async with asyncio.timeout_at(min(patience, self._deadline)):
+                incoming = await self._open(timeouts)
+                if self._stream and self._replay is None:
+                    return await self._until_commit(incoming)
+        except TimeoutError:
+            raise self._timed_out(name, patience) from None
+        if self._stream:
+            return await self._replayed()
+        return await self._whole(incoming)
+
+    async def more(self, patience_s: float) -> bytes | None:
+        """The next bytes that may go out; None where ``patience_s`` passed without any. ``b""`` goes with :attr:`done`.
+
+        Raises:
+            HoldfastError: the answer broke after content had gone out.
+        """
+        guard = self.guard
+        incoming = self._incoming
+        if guard.fault is not None:
+            raise guard.fault
+        if self.done or incoming is None:
+            return b""
+        until = self._clock.monotonic() + patience_s
+        while True:
+            now = self._clock.monotonic()
+            idle = min(self._idle_left, _TRAILER_S) if guard.state is State.CLOSING else self._idle_left
+            progress = guard.progress
+            try:
+                async with asyncio.timeout_at(min(now + idle, until, self._deadline)):
+                    data = await incoming.read_some()
+            except TimeoutError:
+                waited = self._clock.monotonic() - now
+                self._idle_left -= waited
+                if waited < idle and until < self._deadline:
+                    return None
+                self._end_late(now + idle)
+                return b""
+            except HoldfastError as error:
+                guard.lost(error)
+                data = None
+            out = self._take(data) if data is not None else b""
+            if guard.progress != progress:
+                self._idle_left = self._tightened(self.target.timeouts.idle_s)
+            else:
+                self._idle_left -= self._clock.monotonic() - now
+            if out or self.done:
+                return out
+            if guard.fault is not None:
+                raise guard.fault
+
+    def close(self) -> None:
+        """Lets go of the connection: kept for the next request if the answer was read to its end, else cut at once."""
+        incoming, self._incoming = self._incoming, None
+        if incoming is None:
+            return
+        if self.done:
+            incoming.release(_LINGER_S)
+        else:
+            incoming.close()
+
+    async def _open(self, timeouts: Timeouts) -> Incoming:
+        """Sends the request; returns a successful answer's head."""
+        endpoint = self.endpoint
+        request = Outgoing(endpoint.origin, "POST", endpoint.path, endpoint.headers, self.body)
+        incoming = self._incoming = await self._transport.send(request, connect_s=timeouts.connect_s)
+        self.first_byte_at = self._clock.monotonic()
+        self.status = incoming.status
+        self.upstream_id = incoming.headers.get("x-request-id")
+        if not 200 <= incoming.status < 300:
+            await self._refused(incoming)
+        return incoming
+
+    async def _refused(self, incoming: Incoming) -> None:
+        try:
+            body = await incoming.read_all(_MAX_ERROR_BYTES)
+        except HoldfastError:
+            body = b""  # the status is verdict enough
+        endpoint = self.endpoint
+        error = endpoint.dialect.refusal(incoming.status, endpoint.scrub(body))
+        error.retry_after_s = parse_retry_after(incoming.headers.get, self._clock.wall_ns() / 1e9)
+        error.headers = {"content-type": incoming.headers.get("content-type") or "application/json"}
+        raise error
+
+    async def _until_commit(self, incoming: Incoming) -> bytes:
+        await self._check_is_stream(incoming)
+        while True:
+            out = self._take(await incoming.read_some())
+            if self.guard.committed:
+                return out
+            if self.guard.fault is not None:
+                raise self.guard.fault
+
+    async def _replayed(self) -> bytes:
+        """A resumption's start: as long as it repeats what was delivered it isn't silent, so only gaps are bounded."""
+        incoming = self._incoming
+        if incoming is None:
+            raise RuntimeError("replaying without an answer")
+        await self._check_is_stream(incoming)
+        replay = self._replay
+        while True:
+            idle = self._clock.monotonic() + self._tightened(self.target.timeouts.idle_s)
+            try:
+                async with asyncio.timeout_at(min(idle, self._deadline)):
+                    data = await incoming.read_some()
+            except TimeoutError:
+                raise self._timed_out("idle_s", idle) from None
+            out = self._take(data)
+            if self.guard.fault is not None:
+                raise self.guard.fault
+            if out or self.done or (replay is not None and replay.complete and self.guard.committed):
+                return out
+
+    async def _whole(self, incoming: Incoming) -> bytes:
+        """A plain answer: read to its end, then judged as the split that it stands for."""
+        parts: list[bytes] = []
+        size = 0
+        idle_s = self._tightened(self.target.timeouts.idle_s)
+        while True:
+            idle = self._clock.monotonic() + idle_s
+            try:
+                async with asyncio.timeout_at(min(idle, self._deadline)):
+                    data = await incoming.read_some()
+            except TimeoutError:
+                raise self._timed_out("idle_s", idle) from None
+            if not data:
+                break
+            parts.append(data)
+            size += len(data)
+            if size > MAX_ANSWER_BYTES:
+                raise BadAnswer(f"the provider's answer is larger than {MAX_ANSWER_BYTES} bytes")
+        answer = parts[0] if len(parts) == 1 else b"".join(parts)
+        self.first_token_at = self.first_byte_at
+        guard = self.guard
+        guard.feed(self._read_answer(answer))
+        if guard.fault is not None:
+            raise guard.fault
+        if not self.done:
+            raise BadAnswer("the provider's answer is not complete")
+        return answer
+
+    async def _check_is_stream(self, incoming: Incoming) -> None:
+        """A stream was asked for. An error told as a whole answer is read as one; anything else isn't an answer."""
+        content_type = (incoming.headers.get("content-type") or "text/event-stream").lower()
+        if content_type.startswith("text/event-stream"):
+            return
+        if content_type.startswith("application/json"):
+            for signal in self._read_answer(await incoming.read_all(_MAX_ERROR_BYTES)):
+                if signal.error is not None:
+                    raise signal.error
+        raise BadAnswer(f"the provider answered a streamed request with {content_type!r}")
+
+    def _read_answer(self, body: bytes) -> list[Signal]:
+        signals = self.endpoint.dialect.read_answer(body)
+        for signal in signals:
+            if signal.error is not None:
+                signal.error.body = self.endpoint.scrub(signal.error.body)
+        return signals
+
+    def _take(self, data: bytes) -> bytes:
+        """Feeds the guard; ``b""`` is the end of the bytes."""
+        guard, scanner = self.guard, self._scanner
+        if scanner is None:
+            raise RuntimeError("a plain answer has no stream to take from")
+        try:
+            signals = scanner.feed(data) if data else scanner.finish()
+        except BadAnswer as error:
+            signals = [Signal(b"", malformed=error.message)]
+        if self._replay is not None:
+            signals = self._replay.filter(signals)
+        out = guard.feed(signals)
+        if not data:
+            guard.eof()
+        if self.first_token_at is None and guard.content:
+            self.first_token_at = self._clock.monotonic()
+        fault = guard.fault
+        if fault is not None and (body := getattr(fault, "body", None)):
+            fault.body = self.endpoint.scrub(body)  # type: ignore[attr-defined]  # only ProviderError has a body
+        return out
+
+    def _end_late(self, idle: float) -> None:
+        """A limit ran out while streaming. A whole answer stays whole; anything else is broken."""
+        name = "idle_s" if idle < self._deadline else "total_s"
+        self.guard.lost(
+            TimedOut(f"the provider sent nothing for too long ({name})", limit=name, silent=False)
+        )
+        if self.guard.fault is not None:
+            raise self.guard.fault
+
+    def _timed_out(self, name: str, when: float) -> TimedOut:
+        if self._deadline <= when:
+            name = "total_s"
+        silent = self.first_byte_at is None
+        what = "did not answer" if silent else "sent no content" if self._stream else "stopped in mid-answer"
+        return TimedOut(f"the provider {what} in time ({name})", limit=name, silent=silent)
+
+    def _tightened(self, limit_s: float) -> float:
+        return limit_s if self._read_s is None else min(limit_s, self._read_s)

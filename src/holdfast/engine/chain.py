@@ -1,0 +1,257 @@
+"""Which target is tried next, and when: a pure machine, fed with failures and the time.
+
+The rules are `docs/policies.md`'s: retries on one target before the next, Retry-After obeyed, a silent target last, no
+attempt that can't finish. Waiting is the engine's; this file only says until when.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import Enum
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from holdfast.errors import (
+    AuthRefused,
+    BadAnswer,
+    CantExpress,
+    ConnectFailed,
+    ConnectionLost,
+    ContentRefused,
+    ContextTooLong,
+    HoldfastError,
+    ModelMissing,
+    NoTimeLeft,
+    Overloaded,
+    ProviderError,
+    QuotaExhausted,
+    RateLimited,
+    Rejected,
+    RequestRefused,
+    ServerFailed,
+    TargetsFailed,
+    TimedOut,
+    Truncated,
+)
+from holdfast.resilience.backoff import Backoff
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from holdfast.engine.policy import Policy, Target
+
+__all__ = ["VERDICTS", "Chain", "Step", "Verdict", "all_failed"]
+
+
+class Verdict(Enum):
+    """What a failure means for the chain."""
+
+    RETRY = "retry"
+    """The same target again, after a pause."""
+    DEFER = "defer"
+    """This target again only when no other is left."""
+    NEXT = "next"
+    """Not this target again; the next one."""
+    LARGER = "larger"
+    """Only a target with a larger known context window."""
+    STOP = "stop"
+    """The caller's own fault, or beyond mending: the failure is the answer."""
+
+
+VERDICTS: Final[Mapping[type[HoldfastError], Verdict]] = {
+    RequestRefused: Verdict.STOP,
+    ContentRefused: Verdict.STOP,
+    ContextTooLong: Verdict.LARGER,
+    ModelMissing: Verdict.STOP,
+    AuthRefused: Verdict.STOP,
+    QuotaExhausted: Verdict.NEXT,
+    RateLimited: Verdict.RETRY,
+    Overloaded: Verdict.RETRY,
+    ServerFailed: Verdict.RETRY,
+    ConnectFailed: Verdict.RETRY,
+    ConnectionLost: Verdict.RETRY,
+    BadAnswer: Verdict.RETRY,
+    Truncated: Verdict.RETRY,
+    TimedOut: Verdict.DEFER,
+    CantExpress: Verdict.NEXT,
+    NoTimeLeft: Verdict.STOP,
+}
+
+
+class Step(msgspec.Struct, frozen=True):
+    """The next attempt: which target of the chain, and not before when (monotonic seconds)."""
+
+    target: Target
+    at: float
+
+
+class _Place(msgspec.Struct):
+    """One target's place in the queue."""
+
+    target: Target
+    tries_left: int
+    not_before: float = 0.0
+    tries: int = 0
+
+
+class Chain:
+    """One request's way through its targets.
+
+    Args:
+        targets: in the order to try them.
+        policy: the route's.
+        deadline: monotonic seconds after which nothing may start.
+        random: floats in [0, 1), for jitter.
+        window: a target's context window in tokens, where it is known.
+    """
+
+    __slots__ = (
+        "_current",
+        "_deadline",
+        "_left",
+        "_policy",
+        "_queue",
+        "_random",
+        "_window",
+        "failures",
+        "fatal",
+    )
+
+    def __init__(
+        self,
+        targets: Sequence[Target],
+        policy: Policy,
+        *,
+        deadline: float,
+        random: Callable[[], float],
+        window: Callable[[Target], int | None] = lambda _: None,
+    ) -> None:
+        self._queue = deque(_Place(target, 1 + target.retry.max_retries) for target in targets)
+        self._policy = policy
+        self._deadline = deadline
+        self._random = random
+        self._window = window
+        self._left = policy.max_attempts
+        self._current: _Place | None = None
+        self.failures: list[tuple[Target, HoldfastError]] = []
+        self.fatal: HoldfastError | None = None
+        """The failure that ends the request whatever targets are left."""
+
+    def next(self, now: float) -> Step | None:
+        """The next attempt, or None where there is none: then :meth:`verdict` is the answer."""
+        if self.fatal is not None or self._left <= 0:
+            return None
+        while self._queue:
+            place = self._queue[0]
+            at = max(now, place.not_before)
+            if place.tries_left > 0 and at < self._deadline:
+                self._current = place
+                self._left -= 1
+                place.tries_left -= 1
+                place.tries += 1
+                return Step(place.target, at)
+            self._queue.popleft()
+        return None
+
+    def failed(self, error: HoldfastError, now: float, *, elsewhere: bool = False) -> None:
+        """The attempt of the last :meth:`next` failed. ``elsewhere``: it had served for a while, so others go first."""
+        place = self._current
+        if place is None:
+            raise RuntimeError("failed() without an attempt")
+        self._current = None
+        self.failures.append((place.target, error))
+        verdict = self._judge(error)
+        if verdict is Verdict.STOP:
+            self.fatal = error
+        elif verdict is Verdict.NEXT:
+            self._queue.popleft()
+        elif verdict is Verdict.LARGER:
+            self._keep_larger(place, error)
+        elif verdict is Verdict.DEFER or elsewhere:
+            self._defer(place, now + self._pause(place, error))
+        else:
+            self._retry(place, error, now)
+
+    def verdict(self) -> HoldfastError:
+        """The answer when no attempt is left."""
+        return self.fatal if self.fatal is not None else all_failed(self.failures)
+
+    def _judge(self, error: HoldfastError) -> Verdict:
+        verdict = VERDICTS[type(error)]
+        if isinstance(error, ConnectFailed) and error.timed_out:
+            return Verdict.DEFER
+        if verdict is Verdict.STOP and isinstance(error, ProviderError):
+            wider = self._policy.fallback_on
+            if error.upstream_status in wider or (
+                isinstance(error, ContentRefused) and "content_policy" in wider
+            ):
+                return Verdict.NEXT
+        return verdict
+
+    def _retry(self, place: _Place, error: HoldfastError, now: float) -> None:
+        if place.tries_left <= 0:
+            self._queue.popleft()
+            return
+        if error.retry_after_s is not None and error.retry_after_s > place.target.retry.max_s:
+            self._defer(place, now + error.retry_after_s)
+            return
+        place.not_before = now + self._pause(place, error)
+
+    def _defer(self, place: _Place, not_before: float) -> None:
+        self._queue.popleft()
+        if place.tries_left > 0:
+            place.not_before = not_before
+            self._queue.append(place)
+
+    def _pause(self, place: _Place, error: HoldfastError) -> float:
+        """What the provider asked for, else a drawn delay: never less than what was asked for."""
+        if error.retry_after_s is not None:
+            return error.retry_after_s
+        retry = place.target.retry
+        backoff = Backoff(
+            base_s=retry.base_s, multiplier=retry.multiplier, max_s=retry.max_s, jitter=retry.jitter
+        )
+        return backoff.delay(place.tries, self._random)
+
+    def _keep_larger(self, place: _Place, error: HoldfastError) -> None:
+        mine = self._window(place.target) or 0
+        larger = [other for other in self._queue if mine and (self._window(other.target) or 0) > mine]
+        self._queue = deque(larger)
+        if not larger:
+            self.fatal = error
+
+
+def all_failed(failures: Sequence[tuple[Target, HoldfastError]]) -> TargetsFailed:
+    """The one error for a chain that is used up: its status says what all of them have in common."""
+    errors = [error for _, error in failures]
+    limited = [error for error in errors if isinstance(error, RateLimited | QuotaExhausted)]
+    waits = [error.retry_after_s for error in limited if error.retry_after_s is not None]
+    if errors and len(limited) == len(errors):
+        status = 429
+    elif not errors or any(_is_timeout(error) for error in errors):
+        status = 504
+    elif all(isinstance(error, Rejected) and not isinstance(error, ConnectFailed) for error in errors):
+        status = 503
+    else:
+        status = 502
+    return TargetsFailed(
+        _tell(failures),
+        failures=[(str(target), error) for target, error in failures],
+        status=status,
+        retry_after_s=min(waits) if status == 429 and waits else None,
+    )
+
+
+def _is_timeout(error: HoldfastError) -> bool:
+    return isinstance(error, TimedOut | NoTimeLeft) or (isinstance(error, ConnectFailed) and error.timed_out)
+
+
+def _tell(failures: Sequence[tuple[Target, HoldfastError]]) -> str:
+    if not failures:
+        return "the time limit ran out before any target could be tried"
+    if len(failures) == 1:
+        target, error = failures[0]
+        return f"{target} failed: {error.message}"
+    said = "; ".join(f"{target}: {error.message}" for target, error in failures[-4:])
+    return f"all {len(failures)} attempts failed; the last: {said}"

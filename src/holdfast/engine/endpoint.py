@@ -1,0 +1,33 @@
+"""Where a provider is reached, bound once at start: nothing here is worked out again for each request."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from holdfast.dialects.base import Dialect
+    from holdfast.secret import Secret
+    from holdfast.transport.base import Origin
+
+__all__ = ["Endpoint"]
+
+
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """One provider's door for one dialect."""
+
+    provider: str
+    dialect: Dialect
+    origin: Origin
+    path: str
+    """Of the URL, with the base URL's own path in front: ``/v1/chat/completions``."""
+    headers: tuple[tuple[bytes, bytes], ...]
+    """Sent with every request; holds the provider's key, so it is never logged."""
+    secrets: tuple[Secret, ...] = ()
+    """Scrubbed from whatever the provider says back."""
+
+    def scrub(self, data: bytes) -> bytes:
+        for secret in self.secrets:
+            data = secret.scrub(data)
+        return data
