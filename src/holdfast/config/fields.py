@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import math
 import re
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
@@ -52,18 +51,19 @@ def shown(value: Any) -> str:
         return "what " + ", ".join(f"${{{name}}}" for name in value.variables) + " holds"
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, (float, Decimal)) and not math.isfinite(value):
-        return "an infinite number or none at all"
     if isinstance(value, (int, float, Decimal)):
+        number = Decimal(value)
+        if not number.is_finite():
+            return "an infinite number or none at all"
         # Compared before it is printed: Python refuses to print integers of more than 4,300 digits.
-        return "a number as large as that" if abs(value) >= 10**12 else str(value)[:32]
+        return "a number as large as that" if abs(number) >= 10**12 else str(value)[:32]
     for kind, name in ((str, "a string"), (list, "a list"), (tuple, "a list"), (dict, "a table")):
         if isinstance(value, kind):
             return name
     return "a date or time"
 
 
-def _as_number(value: Any) -> Decimal | None:
+def as_number(value: Any) -> Decimal | None:
     """A finite number, also from text that the environment gave; None for anything else."""
     if isinstance(value, Substituted):
         try:
@@ -81,7 +81,7 @@ def _number(what: str, *, least: Decimal, most: Decimal, above: bool) -> Callabl
     right = f"must be {what} {'above' if above else 'from'} {least} {'and at most' if above else 'to'} {most}"
 
     def check(value: Any) -> float:
-        number = _as_number(value)
+        number = as_number(value)
         if number is None or number > most or number < least or (above and number == least):
             raise wrong(f"{right}, not {shown(value)}")
         return float(number)
@@ -91,7 +91,7 @@ def _number(what: str, *, least: Decimal, most: Decimal, above: bool) -> Callabl
 
 def _integer(what: str, *, least: int, most: int) -> Callable[[Any], int]:
     def check(value: Any) -> int:
-        number = _as_number(value)
+        number = as_number(value)
         if number is None or not least <= number <= most or number != number.to_integral_value():
             raise wrong(f"must be {what} from {least} to {most}, not {shown(value)}")
         return int(number)
@@ -105,7 +105,7 @@ def _one_of(*choices: str) -> Callable[[Any], str]:
             return str(value)
         listed = " or ".join(f'"{choice}"' for choice in choices)
         near = did_you_mean(value, choices) if type(value) is str else ""
-        raise wrong(f"must be {listed}, not {shown(value)}" + (near if near.startswith("; did") else ""))
+        raise wrong(f"must be {listed}, not {shown(value)}{near}")
 
     return check
 
@@ -118,7 +118,7 @@ def _text(value: Any) -> str:
     return str(value)
 
 
-def _secret(value: Any) -> Secret:
+def secret(value: Any) -> Secret:
     if not isinstance(value, str):
         raise wrong(
             f"must be a string, not {'a number' if isinstance(value, (int, float, Decimal)) else shown(value)}"
@@ -223,7 +223,7 @@ def _fallback_on(value: Any) -> int | str:
 def _jitter(value: Any) -> Literal["full"] | float:
     if isinstance(value, str) and value == "full":
         return "full"
-    number = _as_number(value)
+    number = as_number(value)
     if number is None or not 0 <= number <= 1:
         raise wrong(f'must be "full" or a fraction from 0 to 1, not {shown(value)}')
     return float(number)
@@ -295,7 +295,7 @@ Attempts = Annotated[int, PlainValidator(_integer("a whole number", least=1, mos
 Tokens = Annotated[int, PlainValidator(_integer("a whole number of tokens", least=1, most=10_000_000))]
 Jitter = Annotated[Literal["full"] | float, PlainValidator(_jitter)]
 Text = Annotated[str, PlainValidator(_text)]
-SecretText = Annotated[Secret, PlainValidator(_secret)]
+SecretText = Annotated[Secret, PlainValidator(secret)]
 Headers = Annotated[dict[str, Secret], PlainValidator(_headers)]
 BaseUrl = Annotated[str, PlainValidator(_base_url)]
 Host = Annotated[str, PlainValidator(_host)]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel, ValidationError
 
-__all__ = ["Path", "Problem", "did_you_mean", "dotted", "from_pydantic", "raise_for"]
+__all__ = ["Path", "Problem", "did_you_mean", "dotted", "from_pydantic", "listing", "or_one_of", "raise_for"]
 
 Path = tuple[str | int, ...]
 
@@ -48,13 +48,21 @@ def dotted(path: Path) -> str:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """``; did you mean x?``, or the whole list where nothing is near, or nothing where there is no list."""
-    names = list(dict.fromkeys(known))
-    folded = {candidate.casefold(): candidate for candidate in names}
+    """``; did you mean x?``, or nothing where nothing is near."""
+    folded = {candidate.casefold(): candidate for candidate in known}
     near = get_close_matches(name.casefold()[:_SHOWN_CHARS], folded, n=1, cutoff=0.5)
-    if near:
-        return f"; did you mean {folded[near[0]]}?"
-    return f"; known are {', '.join(names)}" if names else ""
+    return f"; did you mean {folded[near[0]]}?" if near else ""
+
+
+def or_one_of(name: str, known: Iterable[str]) -> str:
+    """The nearest name, or all of them where nothing is near."""
+    names = list(dict.fromkeys(known))
+    return did_you_mean(name, names) or listing(names)
+
+
+def listing(known: Iterable[str]) -> str:
+    names = ", ".join(known)
+    return f"; there are {names}" if names else ""
 
 
 def raise_for(problems: Sequence[Problem], *, file: str | None = None) -> None:
@@ -77,7 +85,7 @@ def _one(found: dict[str, Any], model: type[BaseModel]) -> Problem:
     kind = found["type"]
     if kind == "extra_forbidden":
         name = str(path[-1])
-        return Problem(path, f"there is no such setting{did_you_mean(name, fields_at(model, path[:-1]))}")
+        return Problem(path, f"there is no such setting{or_one_of(name, fields_at(model, path[:-1]))}")
     if kind in _PLAIN:
         return Problem(path, _PLAIN[kind])
     return Problem(path, found["msg"])  # "holdfast": our own validators' sentence

@@ -74,7 +74,7 @@ class _Walk:
         self.origins: dict[Path, tuple[str, ...]] = {}
 
     def table(self, table: Mapping[str, Any], path: Path) -> dict[str, Any]:
-        return {key: self._value(value, (*path, key)) for key, value in table.items()}
+        return {str(key): self._value(value, (*path, str(key))) for key, value in table.items()}
 
     def _value(self, value: Any, path: Path) -> Any:
         if isinstance(value, str):

@@ -1,0 +1,155 @@
+"""The configuration as it counts: providers with their keys, routes with their targets and limits."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from holdfast.config.defaults import policy_of, retry_settings, timeouts_settings
+from holdfast.engine.policy import Policy, Retry, Route, Target, Timeouts
+from holdfast.engine.route import fold, matcher
+from holdfast.providers import catalog
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from holdfast.config.problems import Path
+    from holdfast.config.schema import Document, Gateway, Ledger
+    from holdfast.secret import Secret
+
+__all__ = ["CHAT", "Config", "Key", "Provider", "is_loopback", "with_simulated"]
+
+CHAT = "chat"
+"""The built-in route's name."""
+
+
+class Provider(msgspec.Struct, frozen=True, kw_only=True):
+    """A provider as configured. ``row`` is the catalog's, with the file's own name, dialect and address in it."""
+
+    row: catalog.Provider
+    key: Secret | None
+    key_from: str
+    """Where the key came from, or why there is none; never the key."""
+    usable: bool
+    """It has the key it needs."""
+    headers: Mapping[str, Secret] = {}
+    """Sent with every request, beside the row's own and over them. Names are lower-case."""
+    timeouts: Timeouts = Timeouts()
+    """For requests that name this provider and no route."""
+    retry: Retry = Retry()
+
+    @property
+    def name(self) -> str:
+        return self.row.name
+
+    @property
+    def dialect(self) -> str:
+        return self.row.dialect
+
+    @property
+    def base_url(self) -> str:
+        return self.row.base_url
+
+
+class Key(msgspec.Struct, frozen=True, kw_only=True):
+    """A caller's key: only its SHA-256 is known. None means: no restriction."""
+
+    name: str
+    sha256: bytes
+    routes: frozenset[str] | None = None
+    """Folded names."""
+    models: tuple[str, ...] | None = None
+
+    def permits(self, route: str, model: str) -> bool:
+        """Whether the holder may take ``route`` (:data:`~holdfast.engine.route.DIRECT` for none) by asking for ``model``.
+
+        Either list lets a request in; with neither, all may come in.
+        """
+        if self.routes is None and self.models is None:
+            return True
+        if self.routes is not None and fold(route) in self.routes:
+            return True
+        matches = matcher(self.models or ())
+        return matches is not None and matches(fold(model)) is not None
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that was configured. Mappings are in file order, their keys :func:`~holdfast.engine.route.fold`-ed."""
+
+    gateway: Gateway
+    ledger: Ledger
+    providers: Mapping[str, Provider]
+    routes: Mapping[str, Route]
+    default_route: str | None
+    keys: Mapping[str, Key]
+    prices: Mapping[str, Mapping[str, Any]]
+    """As :func:`holdfast.providers.prices.parse_overrides` reads them, and known to be sound."""
+    policy: Policy
+    """For requests that take no route."""
+    file: str | None
+    """None: nothing but the environment was read."""
+    document: Document
+    """The file, checked: what :mod:`holdfast.config.explain` looks up where a value came from."""
+    origins: Mapping[Path, tuple[str, ...]]
+    """The environment's variables in each setting that has any."""
+
+    @property
+    def has_providers(self) -> bool:
+        """Some provider has the key it needs."""
+        return any(provider.usable for provider in self.providers.values())
+
+    @property
+    def open(self) -> bool:
+        """Callers need no key: nobody but this machine can reach the gateway, and no key was made."""
+        return is_loopback(self.gateway.host) and not self.keys
+
+
+def with_simulated(config: Config, base_urls: Mapping[str, str]) -> Config:
+    """``config`` with simulated providers, and a route ``chat`` over them in the order given.
+
+    Args:
+        config: any configuration; its own providers and other routes stay.
+        base_urls: by name (``simulated-a``), of servers that speak ``openai_chat`` and need no key.
+    """
+    providers = dict(config.providers)
+    for name, base_url in base_urls.items():
+        providers[fold(name)] = Provider(
+            row=msgspec.structs.replace(catalog.COMPATIBLE, name=name, base_url=base_url.rstrip("/")),
+            key=None,
+            key_from="none is needed: it is simulated",
+            usable=True,
+            timeouts=timeouts_of(config.document, None, name),
+            retry=retry_of(config.document, None, name),
+        )
+    targets = tuple(target_of(config.document, CHAT, name, "simulated") for name in base_urls)
+    route = Route(name=CHAT, targets=targets, policy=policy_of(config.document, CHAT))
+    return msgspec.structs.replace(config, providers=providers, routes={**config.routes, CHAT: route})
+
+
+def timeouts_of(document: Document, route: str | None, provider: str) -> Timeouts:
+    return Timeouts(**{s.name: s.value for s in timeouts_settings(document, route, provider)})
+
+
+def retry_of(document: Document, route: str | None, provider: str) -> Retry:
+    return Retry(**{s.name: s.value for s in retry_settings(document, route, provider)})
+
+
+def target_of(document: Document, route: str, provider: str, model: str) -> Target:
+    return Target(
+        provider=provider,
+        model=model,
+        timeouts=timeouts_of(document, route, provider),
+        retry=retry_of(document, route, provider),
+    )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach ``host``. A name other than ``localhost`` might mean anything."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

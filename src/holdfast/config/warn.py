@@ -1,0 +1,79 @@
+"""What a sound configuration likely doesn't mean."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from holdfast.config.effective import is_loopback
+from holdfast.config.problems import Problem
+from holdfast.engine.route import fold
+from holdfast.providers.prices import PriceBook, parse_overrides
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from holdfast.config.effective import Config
+
+__all__ = ["warnings_of"]
+
+
+def warnings_of(config: Config, *, at_ns: int) -> Iterator[str]:
+    """One sentence each, with its path in front. ``at_ns`` is the time prices are looked up for."""
+    for finding in (*_of_providers(config), *_of_routes(config), *_of_prices(config, at_ns)):
+        yield str(finding)
+
+
+def _of_providers(config: Config) -> Iterator[Problem]:
+    if not config.has_providers:
+        yield Problem(("providers",), "no provider has a key, so no request can be served")
+    for key in config.document.providers:
+        provider = config.providers[fold(key)]
+        if not provider.usable:
+            yield Problem(("providers", key), f"is not used: {provider.key_from}")
+        parts = urlsplit(provider.base_url)
+        if (
+            parts.scheme == "http"
+            and not is_loopback(parts.hostname or "")
+            and (provider.key or provider.headers)
+        ):
+            yield Problem(
+                ("providers", key, "base_url"), "is http://, so the key travels readable; use https://"
+            )
+
+
+def _of_routes(config: Config) -> Iterator[Problem]:
+    patterns: dict[str, str] = {}
+    for route in config.routes.values():
+        path = ("routes", route.name)
+        if not any(config.providers[fold(target.provider)].usable for target in route.targets):
+            yield Problem(path, "can't serve: none of its targets' providers has a key")
+        for target, times in Counter(map(str, route.targets)).items():
+            if times > 1:
+                yield Problem(
+                    (*path, "targets"),
+                    f"{target} is there {times} times; use retry.max_retries to try again",
+                )
+        for pattern in route.models:
+            first = patterns.setdefault(fold(pattern), route.name)
+            if first != route.name:
+                yield Problem(
+                    (*path, "models"), f"{pattern} never comes here: the route {first} has it before"
+                )
+
+
+def _of_prices(config: Config, at_ns: int) -> Iterator[Problem]:
+    book = PriceBook(parse_overrides(config.prices)[0])
+    targets = {
+        str(target): target
+        for route in config.routes.values()
+        for target in route.targets
+        if "{model}" not in target.model and config.providers[fold(target.provider)].usable
+    }
+    for name, target in targets.items():
+        if book.price(target.provider, target.model, at_ns) is None:
+            yield Problem(
+                ("prices", name),
+                "no price is known, so its cost is null; state input_per_1m and output_per_1m",
+            )
