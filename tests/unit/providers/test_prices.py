@@ -1,0 +1,257 @@
+"""The price book against genai-prices' own arithmetic, and the laws of costs."""
+
+import functools
+from datetime import UTC, datetime
+from decimal import Decimal, localcontext
+from fractions import Fraction
+
+import genai_prices
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from holdfast.model.usage import Usage
+from holdfast.providers import snapshot
+from holdfast.providers.prices import PriceBook, parse_overrides
+
+NOW_NS = int(datetime(2026, 11, 21, 12, tzinfo=UTC).timestamp()) * 10**9
+
+
+@functools.cache
+def priced_models():
+    """(provider, model) of every listed model that has a token price and is found by its own id."""
+    book = PriceBook()
+    return [
+        (provider, listed.id)
+        for provider, seller_id in snapshot.SELLERS.items()
+        for listed in snapshot.load()[seller_id].models
+        if snapshot.find(provider, listed.id) is listed
+        and book.price(provider, listed.id, NOW_NS) is not None
+    ]
+
+
+models = st.deferred(lambda: st.sampled_from(priced_models()))
+times = st.datetimes(datetime(2024, 1, 1), datetime(2027, 12, 31), timezones=st.just(UTC)).map(  # noqa: DTZ001  # given UTC
+    lambda at: int(at.timestamp()) * 10**9
+)
+
+
+@st.composite
+def usages(draw, most=2_000_000):
+    """Usages that can be believed. Cached and audio input don't come together: their overlap isn't told."""
+    input_tokens = draw(st.integers(0, most) | st.sampled_from([128_000, 200_000, 200_001, 272_000, 272_001]))
+    output_tokens = draw(st.integers(0, most))
+    heard = draw(st.booleans())
+    written = draw(st.integers(0, input_tokens))
+    part = draw(st.integers(0, input_tokens - written))
+    spoken = draw(st.integers(0, output_tokens))
+    return Usage(
+        input_tokens=input_tokens,
+        cache_read_tokens=0 if heard else part,
+        cache_write_tokens=written,
+        input_audio_tokens=part if heard else 0,
+        output_tokens=output_tokens,
+        output_audio_tokens=spoken,
+        reasoning_tokens=draw(st.integers(0, output_tokens - spoken)),
+    )
+
+
+def oracle(provider, model, usage, at_ns):
+    """What genai-prices itself makes of it, in nano-dollars before rounding."""
+    listed = snapshot.find(provider, model)
+    with localcontext(prec=100):
+        answer = listed.calc_price(
+            genai_prices.Usage(
+                input_tokens=usage.input_tokens,
+                cache_read_tokens=usage.cache_read_tokens,
+                cache_write_tokens=usage.cache_write_tokens,
+                input_audio_tokens=usage.input_audio_tokens,
+                output_tokens=usage.output_tokens,
+                output_audio_tokens=usage.output_audio_tokens,
+                output_reasoning_tokens=usage.reasoning_tokens,
+            ),
+            snapshot.load()[snapshot.SELLERS[provider]],
+            genai_request_timestamp=datetime.fromtimestamp(at_ns // 10**9, UTC),
+        )
+    return Fraction(answer.total_price) * 10**9
+
+
+def bills_plain_output_unlisted(provider, model):
+    """Only speech or images have a listed output price: we take that for all output, the list takes nothing."""
+    listed = snapshot.find(provider, model)
+    periods = listed.prices if isinstance(listed.prices, list) else [listed]
+    return any("output_mtok" not in vars(period.prices) for period in periods)
+
+
+class TestAgainstTheListsOwnArithmetic:
+    @given(models, usages(), times)
+    def test_any_usage_of_any_model_at_any_time(self, which, usage, at_ns):
+        assume(not bills_plain_output_unlisted(*which))
+        price = PriceBook().price(*which, at_ns)
+        assume(price is not None)
+        exact = oracle(*which, usage, at_ns)
+        assert price.exact_nano(usage) == exact
+        assert price.cost(usage).nano == -(-exact.numerator // exact.denominator)
+
+    def test_every_model_once(self):
+        book = PriceBook()
+        usage = Usage(
+            input_tokens=300_007,
+            cache_read_tokens=1_003,
+            cache_write_tokens=501,
+            input_audio_tokens=0,
+            output_tokens=70_001,
+            output_audio_tokens=13,
+            reasoning_tokens=1_009,
+        )
+        assert len(priced_models()) > 1_000
+        wrong = [
+            which
+            for which in priced_models()
+            if not bills_plain_output_unlisted(*which)
+            and book.price(*which, NOW_NS).exact_nano(usage) != oracle(*which, usage, NOW_NS)
+        ]
+        assert wrong == []
+
+
+class TestLaws:
+    @given(models, usages(), times)
+    def test_rounded_up_by_less_than_a_nano_dollar_and_never_negative(self, which, usage, at_ns):
+        price = PriceBook().price(*which, at_ns)
+        assume(price is not None)
+        assert 0 <= price.cost(usage).nano - price.exact_nano(usage) < 1
+
+    @given(models, usages(), st.integers(0, 100_000), st.integers(0, 100_000), times)
+    def test_bound_holds_for_any_split(self, which, usage, spare_in, spare_out, at_ns):
+        price = PriceBook().price(*which, at_ns)
+        assume(price is not None)
+        bound = price.bound(usage.input_tokens + spare_in, usage.output_tokens + spare_out)
+        assert price.cost(usage).nano <= bound
+
+    @given(models, usages(), st.sampled_from(["input", "cache_read", "cache_write", "output", "reasoning"]))
+    def test_one_more_token_of_any_kind_never_costs_less(self, which, usage, kind):
+        assume(not (kind == "cache_read" and usage.input_audio_tokens))
+        price = PriceBook().price(*which, NOW_NS)
+        total = "output_tokens" if kind in ("output", "reasoning") else "input_tokens"
+        counts = {name: getattr(usage, name) for name in usage.__struct_fields__ if name != "extra"}
+        counts[total] += 1
+        if f"{kind}_tokens" != total:
+            counts[f"{kind}_tokens"] += 1
+        assert price.cost(Usage(**counts)).nano >= price.cost(usage).nano
+
+    @given(usages(most=10_000), usages(most=10_000), st.integers(0, 50))
+    def test_linear_before_rounding_where_the_price_is_flat(self, one, other, times):
+        price = PriceBook().price("openai", "gpt-4o", NOW_NS)
+        names = [name for name in one.__struct_fields__ if name != "extra"]
+        both = Usage(**{name: times * getattr(one, name) + getattr(other, name) for name in names})
+        assume(not (both.cache_read_tokens and both.input_audio_tokens))
+        assert price.exact_nano(both) == times * price.exact_nano(one) + price.exact_nano(other)
+
+
+class TestUnknown:
+    @pytest.mark.parametrize(
+        ("provider", "model"),
+        [
+            ("openai", "gpt-4-foo-unknown"),
+            ("wall", "fb-ok"),
+            ("openai", "fb-ok"),
+            ("wall", "gpt-4o"),
+            ("anthropic", "claude-3-opus-foo"),
+            ("openai", "whisper-1"),  # by the hour
+            ("openai", "tts-1"),  # by the character
+            ("openai", "x" * 1_000_000),
+            ("", ""),
+        ],
+    )
+    def test_has_no_price(self, provider, model):
+        assert PriceBook().price(provider, model, NOW_NS) is None
+
+    @given(st.text(max_size=30), models)
+    def test_a_listed_name_with_something_before_it_is_not_that_model(self, before, which):
+        provider, model = which
+        name = f"{before}zz-{model}"
+        assert PriceBook().price(provider, name, NOW_NS) is None
+
+    @given(st.text("abcdefghijklmnopqrstuvwxyz-", min_size=1, max_size=20), models)
+    def test_a_listed_name_with_something_behind_it_is_not_that_model_unless_listed(self, behind, which):
+        provider, model = which
+        name = f"{model}-{behind}-zz"
+        assert PriceBook().price(provider, name, NOW_NS) is None
+
+    def test_names_of_callers_do_not_pile_up(self):
+        book = PriceBook()
+        for number in range(10_000):
+            assert book.price("wall", f"fb-{number}", NOW_NS) is None
+        assert len(book._found) <= 4_096
+
+
+class TestTime:
+    def test_of_day(self):
+        book = PriceBook()
+        noon = int(datetime(2026, 11, 21, 12, tzinfo=UTC).timestamp()) * 10**9
+        night = int(datetime(2026, 11, 21, 20, tzinfo=UTC).timestamp()) * 10**9
+        dear, cheap = (book.price("deepseek", "deepseek-chat", at) for at in (noon, night))
+        assert dear.bound(1_000_000, 0) > cheap.bound(1_000_000, 0)
+        assert dear.id != cheap.id
+
+    def test_of_change(self):
+        book = PriceBook()
+        before = int(datetime(2025, 6, 9, 23, 59, 59, tzinfo=UTC).timestamp()) * 10**9
+        assert book.price("openai", "o3", before).bound(1_000_000, 0) == 10 * 10**9
+        assert book.price("openai", "o3", before + 10**9).bound(1_000_000, 0) == 2 * 10**9
+
+
+class TestBook:
+    def test_a_stated_price_goes_before_a_listed_one(self):
+        overrides, _ = parse_overrides({"openai/gpt-4o": {"input_per_1m": 7, "output_per_1m": 9}})
+        price = PriceBook(overrides).price("openai", "gpt-4o-2024-08-06", NOW_NS)
+        assert price.bound(1_000_000, 1_000_000) == 16 * 10**9
+        assert price.id.startswith("override:openai/gpt-4o#")
+
+    def test_a_price_names_the_list_and_the_model(self):
+        price = PriceBook().price("OpenAI", "GPT-4o-2024-08-06", NOW_NS)
+        assert price.id == f"genai-prices-{genai_prices.__version__}:openai/gpt-4o"
+
+    def test_a_free_model_costs_nothing_rather_than_an_unknown_sum(self):
+        free = next(
+            listed.id
+            for listed in snapshot.load()["openrouter"].models
+            if listed.id.endswith(":free") and not vars(listed.prices)
+        )
+        assert (
+            PriceBook().price("openrouter", free, NOW_NS).cost(Usage(input_tokens=5, output_tokens=5)).nano
+            == 0
+        )
+
+    def test_a_fee_per_request_is_counted(self):
+        price = PriceBook().price("perplexity", "sonar", NOW_NS)
+        assert price.cost(Usage(input_tokens=0, output_tokens=0)).nano == 12_000_000
+        assert price.bound(0, 0) == 12_000_000
+
+    def test_reading_ahead_makes_no_difference_to_what_is_read(self):
+        book = PriceBook()
+        book.load()
+        assert book.price("openai", "gpt-4o", NOW_NS).bound(1_000, 1_000) == Decimal("12.5") * 10**6
+
+
+DOCUMENTED = {
+    "gpt-5": {"input_per_1m": 10, "output_per_1m": 30},
+    "gpt-5-mini": {"input_per_1m": 3, "output_per_1m": 15},
+    "gpt-realtime": {"input_per_1m": 100, "output_per_1m": 200},
+}
+
+
+@pytest.mark.parametrize(
+    ("model", "input_tokens", "output_tokens", "dollars"),
+    [
+        ("gpt-5", 100_000, 200_000, "7.00"),
+        ("gpt-5-mini", 500_000, 1_000_000, "16.50"),
+        ("gpt-realtime", 25_000, 50_000, "12.50"),
+    ],
+)
+def test_the_documents_examples_at_the_documents_prices(model, input_tokens, output_tokens, dollars):
+    overrides, problems = parse_overrides(DOCUMENTED)
+    assert problems == []
+    price = PriceBook(overrides).price("openai", model, NOW_NS)
+    usage = Usage(input_tokens=input_tokens, output_tokens=output_tokens)
+    assert price.cost(usage).nano == Decimal(dollars) * 10**9
