@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from holdfast.providers import snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["context_window", "max_output", "owner_of"]
 
-_OWNERS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    # A prefix that ends in "-" or ":" stands for a family; any other one is a whole name, or a name and its date.
-    (
-        "openai",
-        ("gpt-", "chatgpt-", "ft:gpt-", "codex-", "o1", "o1-", "o3", "o3-", "o4-", "text-embedding-3-"),
-    ),
-    ("anthropic", ("claude-",)),
-    ("deepseek", ("deepseek-",)),
-    ("gemini", ("gemini-",)),
-)
+_FAMILIES: Mapping[str, str] = {
+    # The beginning of a name, and whose models begin so. None is the beginning of another's.
+    "gpt-": "openai",
+    "chatgpt-": "openai",
+    "codex-": "openai",
+    "ft:gpt-": "openai",
+    "o1-": "openai",
+    "o3-": "openai",
+    "o4-": "openai",
+    "text-embedding-3-": "openai",
+    "claude-": "anthropic",
+    "deepseek-": "deepseek",
+    "gemini-": "gemini",
+}
+_WHOLE_NAMES: Mapping[str, str] = {"o1": "openai", "o3": "openai", "o4": "openai"}
 
 _NOBODYS = ("gpt-oss-",)  # open weights: the one who publishes them doesn't serve them
 
@@ -63,11 +73,10 @@ def owner_of(model: str) -> str | None:
     name = model.lower().removeprefix("models/")
     if name.startswith(_NOBODYS):
         return None
-    for owner, prefixes in _OWNERS:
-        for prefix in prefixes:
-            if name == prefix or (prefix[-1] in "-:" and name.startswith(prefix) and len(name) > len(prefix)):
-                return owner
-    return None
+    for beginning, owner in _FAMILIES.items():
+        if name.startswith(beginning) and name != beginning:
+            return owner
+    return _WHOLE_NAMES.get(name)
 
 
 def context_window(model: str, provider: str | None = None) -> int | None:

@@ -68,6 +68,8 @@ class PriceBook:
             model: in any case; a date (``-2024-08-06``), ``models/`` or the provider's prefix may be part of it.
             at_ns: nanoseconds since 1970 UTC. Prices change with the day and, at some providers, the hour.
         """
+        if len(model) > snapshot.LONGEST_NAME:
+            return None  # and isn't remembered
         key = (provider, model)
         periods = self._found.get(key)
         if periods is None:

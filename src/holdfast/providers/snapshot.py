@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from genai_prices.types import MatchLogic, ModelInfo
     from genai_prices.types import Provider as Seller
 
-__all__ = ["SELLERS", "find", "load", "normal", "undated", "version"]
+__all__ = ["LONGEST_NAME", "SELLERS", "find", "load", "normal", "undated", "version"]
 
 SELLERS: Mapping[str, str] = {
     # Our name of a provider -> its id in the data. A provider that isn't here has no listed price.
@@ -38,6 +38,9 @@ SELLERS: Mapping[str, str] = {
     "together": "together",
     "xai": "x-ai",
 }
+
+LONGEST_NAME = 256
+"""Characters of a model's name. Names come from callers; no listed one is half as long."""
 
 _DATE = re.compile(r"[-@]20\d\d-?[01]\d-?[0-3]\d$")  # -2024-08-06, -20240806, @20240806
 _SNAPSHOT = re.compile(r"-(?:[01]\d-[0-3]\d|[01]\d-20\d\d|\d{3,4})$")  # -08-06, -08-2024, -0613, -001: vaguer
@@ -78,7 +81,7 @@ def find(provider: str, model: str) -> ModelInfo | None:
         model: as the caller wrote it; any case, with or without ``models/`` or the provider's prefix.
     """
     seller_id = SELLERS.get(provider.lower())
-    if seller_id is None:
+    if seller_id is None or len(model) > LONGEST_NAME:
         return None
     sellers = load()
     seller = sellers[seller_id]
