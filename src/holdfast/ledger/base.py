@@ -40,10 +40,10 @@ class LedgerHealth(Struct, frozen=True, kw_only=True):
 class Ledger(Protocol):
     """Where requests are written down.
 
-    The order of calls for one request is ``begin``, then ``end``. A caller whose ``begin`` was *cancelled* doesn't
-    know whether the intent was written: it calls ``end`` all the same. An intent that was queued is written before
-    the ends that were queued after it, so the end closes the intent if it is there and is ignored if it isn't. A
-    caller whose ``begin`` *raised* has nothing to end.
+    The order of calls for one request is ``begin``, then ``end``. A caller whose ``begin`` was *cancelled*
+    doesn't know whether the intent was written: it calls ``end`` all the same. An intent that was queued is
+    written before the ends that were queued after it, so the end closes the intent if it is there and is
+    ignored if it isn't. A caller whose ``begin`` *raised* has nothing to end.
     """
 
     async def begin(self, intent: Intent) -> None:
@@ -59,7 +59,8 @@ class Ledger(Protocol):
         ...
 
     async def flush(self) -> None:
-        """Return when every end taken so far is written, however long that takes: bound it where that matters."""
+        """Return when every end taken so far is written, however long that takes: bound it where that
+        matters."""
         ...
 
     def health(self) -> LedgerHealth: ...

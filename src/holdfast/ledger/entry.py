@@ -1,7 +1,8 @@
 """What the ledger holds of a request: the intent before anything is sent, the end after everything is over.
 
-Dates are wall-clock nanoseconds since 1970 UTC, durations milliseconds, money nano-dollars (``Decimal`` dollars
-as ``cost_usd``). Bodies aren't kept. All values are frozen: what was handed in doesn't change on its way to disk.
+Dates are wall-clock nanoseconds since 1970 UTC, durations milliseconds, money nano-dollars (``Decimal``
+dollars as ``cost_usd``). Bodies aren't kept. All values are frozen: what was handed in doesn't change on its
+way to disk.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ __all__ = [
 FinalState: TypeAlias = Literal["ok", "failed", "cancelled", "unknown"]
 State: TypeAlias = Literal["in_flight", "ok", "failed", "cancelled", "unknown"]
 Billed: TypeAlias = Literal["provider", "none", "bound", "delivered"]
-"""Where an attempt's cost comes from: the provider's exact usage; nothing was billed; its upper bound; what arrived."""
+"""Where an attempt's cost comes from: the provider's exact usage; nothing was billed; its upper bound; what
+arrived."""
 
 NANO: Final = 1_000_000_000
 """Nano-dollars in a dollar."""

@@ -102,7 +102,8 @@ class MemoryLedger:
         yield from self._open.values()
 
     def refuse(self, reason: str | None) -> None:
-        """From now on ``begin`` raises with this reason, as on a full disk; ``None`` heals. Ends are still taken."""
+        """From now on ``begin`` raises with this reason, as on a full disk; ``None`` heals. Ends are still
+        taken."""
         self._refusal = reason
 
     def give_up(self) -> int:

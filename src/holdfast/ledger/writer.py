@@ -1,0 +1,389 @@
+"""One thread that writes, and groups: each transaction takes whatever has come since the last one.
+
+The event loop only appends to a deque. The thread is woken when it sleeps, and wakes all callers of a group
+with one ``call_soon_threadsafe``; so the more requests there are, the less one costs.
+
+When a group fails, its intents are refused (nothing was sent yet) and its ends are kept: they are written
+with the next intent that comes, or after a pause that grows to a second. Ends are never dropped; instead, new
+intents are refused while too many ends wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import queue
+import threading
+import time
+from collections import deque
+from itertools import islice
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
+
+from msgspec import Struct
+
+from holdfast.errors import LedgerUnavailable
+from holdfast.ledger.base import LedgerHealth
+from holdfast.ledger.entry import End, Intent
+from holdfast.ledger.recovery import LEASE_S
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from holdfast.clock import Clock
+
+__all__ = ["GroupFailed", "GroupWriter", "Store", "Written"]
+
+Waiter: TypeAlias = "asyncio.Future[None]"
+
+_FIRST_PAUSE_S: Final = 0.05
+_LONGEST_PAUSE_S: Final = 1.0
+_PROBE: Final = 32
+"""Ends in a group while the store fails: a try must be cheap."""
+
+
+class GroupFailed(Exception):
+    """Nothing of a group was written. ``ambiguous``: or all of it was, and the answer got lost."""
+
+    def __init__(self, reason: str, *, ambiguous: bool) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.ambiguous = ambiguous
+
+
+class Written(Struct, frozen=True, kw_only=True):
+    """What became of a group."""
+
+    refused: dict[int, str]
+    """Intents that can't be stored, by their place in the group, and why. The others are durable."""
+    late: int
+    """Ends whose request had been given up."""
+    ignored: int
+    """Ends that had nothing to close."""
+
+
+class Store(Protocol):
+    """What a database does for the writer. Synchronous, and called by its thread alone."""
+
+    def write(self, intents: Sequence[Intent], ends: Sequence[End]) -> Written:
+        """Raises :class:`GroupFailed`."""
+        ...
+
+    def renew(self) -> None:
+        """Renew the process' lease. Raises :class:`GroupFailed`."""
+        ...
+
+    def close(self) -> None:
+        """Never raises."""
+        ...
+
+
+class _Begun(Struct, gc=False):
+    intent: Intent
+    waiter: Waiter
+    since: float
+
+
+class _Ended(Struct, gc=False):
+    end: End
+    since: float
+
+
+class _Flush(Struct, gc=False):
+    waiter: Waiter
+    since: float
+    upto: int = 0
+    """How many ends must be settled before."""
+
+
+class GroupWriter:
+    """A ledger on a :class:`Store`.
+
+    Args:
+        store: opened; the writer closes it.
+        clock: dates.
+        max_group: intents and ends in one transaction.
+        max_queued: ends that may wait; from then on ``begin`` refuses. What is in flight by then still gets in.
+        lease_s: the store's lease; renewed three times as often.
+        close_s: how long ``aclose`` tries to write what still waits.
+        monotonic: seconds, for pauses and the lease.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        *,
+        max_group: int = 512,
+        max_queued: int = 100_000,
+        lease_s: float = LEASE_S,
+        close_s: float = 5.0,
+        monotonic: Callable[[], float] = time.monotonic,  # noqa: TID251  # injected; Clock's is the loop's
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._max_group = max_group
+        self._max_queued = max_queued
+        self._renew_s = lease_s / 3
+        self._close_s = close_s
+        self._monotonic = monotonic
+
+        # Filled by the callers, emptied by the thread. Deque operations are atomic.
+        self._inbox: deque[_Begun | _Ended | _Flush] = deque()
+        self._signal: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._asleep = False
+        self._closing = False
+        self._close_by = float("inf")
+        self._refused_early = 0
+
+        # The thread's own; others only read.
+        self._waiting: deque[_Ended] = deque()
+        self._flushes: deque[_Flush] = deque()
+        self._taken = self._settled = 0
+        self._intents = self._ends = self._late = self._ignored = self._refused = self._commits = 0
+        self._trouble: str | None = None
+        self._pause_s = 0.0
+        self._retry_at = 0.0
+        self._renew_at = monotonic() + self._renew_s
+        self._stopped = threading.Event()
+        # A daemon: an interpreter that exits without aclose must not hang on a disk that does. WAL bears it.
+        self._thread = threading.Thread(target=self._run, name="holdfast-ledger", daemon=True)
+        self._thread.start()
+
+    # On the loop
+
+    async def begin(self, intent: Intent) -> None:
+        reason = self._why_not()
+        if reason is not None:
+            self._refused_early += 1
+            raise LedgerUnavailable(reason)
+        waiter: Waiter = asyncio.get_running_loop().create_future()
+        self._put(_Begun(intent, waiter, self._monotonic()))
+        # Cancelled: the intent is written all the same, so that the end that follows finds it.
+        await waiter
+
+    def end(self, end: End) -> None:
+        self._inbox.append(_Ended(end, self._monotonic()))
+        if self._asleep and self._trouble is None:
+            self._wake()
+
+    async def flush(self) -> None:
+        if self._stopped.is_set():
+            return
+        waiter: Waiter = asyncio.get_running_loop().create_future()
+        self._put(_Flush(waiter, self._monotonic()))
+        await waiter
+
+    def health(self) -> LedgerHealth:
+        reason = self._why_not() or self._trouble
+        now = self._monotonic()
+        return LedgerHealth(
+            ok=reason is None,
+            reason=reason,
+            queued=self._queued(),
+            oldest_pending_s=max(0.0, now - self._oldest(now)),
+            intents=self._intents,
+            ends=self._ends,
+            late=self._late,
+            ignored=self._ignored,
+            refused=self._refused + self._refused_early,
+            commits=self._commits,
+        )
+
+    async def aclose(self) -> None:
+        """Ends that can't be written within ``close_s`` are lost to the file: their requests become
+        ``unknown`` there."""
+        if not self._closing:
+            self._close_by = self._monotonic() + self._close_s
+            self._closing = True
+            self._wake()
+        # A disk that hangs in a system call can't be interrupted: leave it to the daemon thread.
+        await asyncio.to_thread(self._stopped.wait, self._close_s + 5.0)
+
+    def _why_not(self) -> str | None:
+        if self._closing or self._stopped.is_set():
+            return "the ledger is closed"
+        queued = self._queued()
+        if queued >= self._max_queued:
+            why = self._trouble or "the disk is too slow"
+            return f"{queued} ends wait to be written, so no more requests are taken: {why}"
+        return None
+
+    def _queued(self) -> int:
+        return len(self._inbox) + len(self._waiting)
+
+    def _oldest(self, now: float) -> float:
+        for line in (self._waiting, self._inbox):
+            with contextlib.suppress(IndexError):  # emptied by the thread just now
+                return line[0].since
+        return now
+
+    def _put(self, item: _Begun | _Flush) -> None:
+        self._inbox.append(item)
+        if self._asleep:
+            self._wake()
+        if self._stopped.is_set():
+            self._abandon()
+
+    def _wake(self) -> None:
+        self._asleep = False
+        self._signal.put(None)
+
+    # In the thread
+
+    def _run(self) -> None:
+        try:
+            while not self._finished():
+                self._sleep()
+                begun = self._take()
+                if begun or (self._waiting and self._may_write()):
+                    self._write(begun)
+                self._release_flushes()
+                if self._monotonic() >= self._renew_at:
+                    self._renew()
+        finally:
+            self._store.close()
+            self._stopped.set()
+            self._abandon()
+
+    def _finished(self) -> bool:
+        if not self._closing:
+            return False
+        return not (self._inbox or self._waiting or self._flushes) or self._monotonic() >= self._close_by
+
+    def _sleep(self) -> None:
+        self._asleep = True
+        # Who appended before this flag was up didn't wake us: look once more before sleeping.
+        if not self._inbox and not (self._waiting and self._trouble is None):
+            until = min(self._renew_at, self._close_by)
+            if self._waiting:
+                until = min(until, self._retry_at)
+            with contextlib.suppress(queue.Empty):
+                self._signal.get(timeout=max(0.0, until - self._monotonic()))
+        self._asleep = False
+
+    def _take(self) -> list[_Begun]:
+        """The next intents. Ends go to those that wait: behind every intent that was queued before them."""
+        begun: list[_Begun] = []
+        inbox = self._inbox
+        for _ in range(min(len(inbox), self._max_group)):
+            item = inbox.popleft()
+            if isinstance(item, _Begun):
+                begun.append(item)
+            elif isinstance(item, _Ended):
+                self._waiting.append(item)
+                self._taken += 1
+            else:
+                item.upto = self._taken
+                self._flushes.append(item)
+                self._retry_at = 0.0
+        return begun
+
+    def _may_write(self) -> bool:
+        return self._trouble is None or self._monotonic() >= self._retry_at
+
+    def _write(self, begun: list[_Begun]) -> None:
+        room = max(self._max_group - len(begun), 1) if self._trouble is None else _PROBE
+        ends = [waiting.end for waiting in islice(self._waiting, room)]
+        intents = [each.intent for each in begun]
+        try:
+            written = self._store.write(intents, ends)
+        except GroupFailed as failure:
+            self._failed(begun, failure.reason, ambiguous=failure.ambiguous)
+            return
+        except Exception as defect:  # noqa: BLE001  # the thread must outlive any defect: callers wait for it
+            self._failed(begun, f"the ledger can't write: {defect!r}", ambiguous=True)
+            return
+        self._trouble = None
+        self._pause_s = 0.0
+        for _ in ends:
+            self._waiting.popleft()
+        self._settled += len(ends)
+        self._commits += 1
+        self._intents += len(intents) - len(written.refused)
+        self._ends += len(ends) - written.ignored
+        self._late += written.late
+        self._ignored += written.ignored
+        self._refused += len(written.refused)
+        _answer([(each.waiter, written.refused.get(place)) for place, each in enumerate(begun)])
+
+    def _failed(self, begun: list[_Begun], reason: str, *, ambiguous: bool) -> None:
+        self._note(reason)
+        self._refused += len(begun)
+        if ambiguous:
+            # They may stand in the file after all, and their callers won't end them.
+            ended_ns, since = self._clock.wall_ns(), self._monotonic()
+            self._waiting.extend(_Ended(_never_sent(each.intent, ended_ns, reason), since) for each in begun)
+            self._taken += len(begun)
+        _answer([(each.waiter, reason) for each in begun])
+
+    def _renew(self) -> None:
+        """Also how an idle ledger notices that its disk is gone, or back."""
+        try:
+            self._store.renew()
+        except GroupFailed as failure:
+            self._note(failure.reason)
+            self._renew_at = self._retry_at
+        except Exception as defect:  # noqa: BLE001  # as in _write
+            self._note(f"the ledger can't renew its lease: {defect!r}")
+            self._renew_at = self._retry_at
+        else:
+            self._trouble = None
+            self._renew_at = self._monotonic() + self._renew_s
+
+    def _note(self, reason: str) -> None:
+        self._trouble = reason
+        self._pause_s = min(max(self._pause_s * 2, _FIRST_PAUSE_S), _LONGEST_PAUSE_S)
+        self._retry_at = self._monotonic() + self._pause_s
+
+    def _release_flushes(self) -> None:
+        while self._flushes and self._flushes[0].upto <= self._settled:
+            _answer([(self._flushes.popleft().waiter, None)])
+
+    def _abandon(self) -> None:
+        """Nobody waits for ever: what is still queued when the thread has stopped gets its answer."""
+        answers: list[tuple[Waiter, str | None]] = [
+            (flush.waiter, f"the ledger was closed with {len(self._waiting)} ends unwritten")
+            for flush in self._flushes
+        ]
+        self._flushes.clear()
+        with contextlib.suppress(IndexError):
+            while True:
+                item = self._inbox.popleft()
+                if isinstance(item, _Ended):
+                    self._waiting.append(item)
+                else:
+                    answers.append((item.waiter, "the ledger is closed"))
+        _answer(answers)
+
+
+def _answer(answers: list[tuple[Waiter, str | None]]) -> None:
+    """Wake the callers, with one call for each event loop (nearly always one). A reason refuses."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[Waiter, str | None]]] = {}
+    for answer in answers:
+        by_loop.setdefault(answer[0].get_loop(), []).append(answer)
+    for loop, group in by_loop.items():
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits there any more
+            loop.call_soon_threadsafe(_settle, group)
+
+
+def _settle(answers: list[tuple[Waiter, str | None]]) -> None:
+    for waiter, reason in answers:
+        if waiter.done():  # its caller was cancelled
+            continue
+        if reason is None:
+            waiter.set_result(None)
+        else:
+            waiter.set_exception(LedgerUnavailable(reason))
+
+
+def _never_sent(intent: Intent, ended_ns: int, reason: str) -> End:
+    return End(
+        id=intent.id,
+        ended_ns=ended_ns,
+        state="failed",
+        status=LedgerUnavailable.default_status,
+        error_label=LedgerUnavailable.label,
+        error=reason,
+        total_ms=0.0,
+        cost_nano=0,
+    )
