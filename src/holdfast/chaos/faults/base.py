@@ -1,0 +1,31 @@
+"""What a fault is: a pure change to a healthy reply, a name, and settings with ranges and defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from ..plan import Context, Reply
+
+__all__ = ["Fault", "FaultSettings"]
+
+
+class FaultSettings(msgspec.Struct, frozen=True):
+    """A fault's settings; each subclass is one fault's."""
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """A row of the registry."""
+
+    name: str
+    summary: str
+    apply: Callable[[Reply, Any, Context], Reply]
+    settings: type[FaultSettings] = FaultSettings
+    primary: str | None = None
+    """The setting that ``name=value`` means."""
+    plain: bool = True
+    """Whether it can spoil a plain answer; where it can't, the answer is healthy and the journal says so."""
+    stream: bool = True
+    """Whether it can spoil a stream."""

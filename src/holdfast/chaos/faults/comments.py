@@ -1,0 +1,39 @@
+"""Comments between the events, as proxies send them to keep a connection open."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..limits import Positive
+from ..plan import Part, Reply
+from .base import Fault, FaultSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from ..plan import Context
+
+
+class Comments(FaultSettings, frozen=True):
+    every: Positive = 1
+    """Events after each comment."""
+    text: str = "keep-alive"
+
+    def __post_init__(self) -> None:
+        if "\n" in self.text or "\r" in self.text:
+            raise ValueError("a comment is one line")
+
+
+def _apply(reply: Reply, settings: Comments, _context: Context) -> Reply:
+    reply.parts = _commented(reply.parts, settings.every, f": {settings.text}\n\n".encode())
+    return reply
+
+
+def _commented(parts: Iterable[Part], every: int, comment: bytes) -> Iterator[Part]:
+    for i, part in enumerate(parts):
+        if i % every == 0:
+            yield Part(comment, "noise")
+        yield part
+
+
+FAULT = Fault("comments", "comments between the events", _apply, Comments, primary="every", plain=False)

@@ -1,0 +1,34 @@
+"""The answer ends after k tokens, without its end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from .base import Fault, FaultSettings
+from .edit import After, first_tokens, plain_until, with_body
+
+if TYPE_CHECKING:
+    from ..plan import Context, Reply
+
+
+class Cut(FaultSettings, frozen=True):
+    how: Literal["fin", "reset", "clean"] = "fin"
+    """fin: the connection closes in the body; reset: it is reset there; clean: the body ends as HTTP wants it, but
+    without finish reason or end marker."""
+    after: After | None = None
+    """Tokens served first; None: all of them."""
+
+
+def _apply(reply: Reply, settings: Cut, context: Context) -> Reply:
+    if context.stream:
+        reply.parts = first_tokens(reply.parts, settings.after)
+    elif settings.how == "clean":
+        with_body(reply, plain_until(reply, context, settings.after))
+    else:
+        reply.parts = (plain_until(reply, context, settings.after),)
+    if settings.how != "clean":
+        reply.ending = settings.how
+    return reply
+
+
+FAULT = Fault("cut", "the answer ends after k tokens, without its end", _apply, Cut, primary="how")

@@ -1,0 +1,47 @@
+"""An error event in a stream, before or after some tokens."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from ..plan import Part
+from ..wire import errors
+from ..wire.openai_chat import DONE
+from .base import Fault, FaultSettings
+from .edit import After, first_tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ..plan import Context, Reply
+
+
+class ErrorEvent(FaultSettings, frozen=True):
+    after: After = 0
+    """Tokens served first."""
+    then: Literal["end", "done", "fin", "reset"] = "end"
+    """What follows: the body's proper end, [DONE] and the body's end, a close in the body, a reset."""
+    error: str | None = None
+    """One of the known errors; a server error by default."""
+
+    def __post_init__(self) -> None:
+        if self.error is not None:
+            errors.named(self.error)
+
+
+def _apply(reply: Reply, settings: ErrorEvent, context: Context) -> Reply:
+    reply.parts = _broken_off(reply, settings, context)
+    if settings.then == "fin" or settings.then == "reset":
+        reply.ending = settings.then
+    return reply
+
+
+def _broken_off(reply: Reply, settings: ErrorEvent, context: Context) -> Iterator[Part]:
+    yield from first_tokens(reply.parts, settings.after)
+    error = errors.named(settings.error) if settings.error else errors.for_status(500)
+    yield Part(b"data: " + errors.body_of(error, context.model) + b"\n\n", "noise")
+    if settings.then == "done":
+        yield Part(DONE, "done")
+
+
+FAULT = Fault("error_event", "an error event in the stream", _apply, ErrorEvent, primary="after", plain=False)

@@ -1,0 +1,67 @@
+"""A valid answer whose text is far too long; sent in blocks, never held in memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+
+from ..plan import Part, Reply
+from .base import Fault, FaultSettings
+from .edit import plain_body
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ..plan import Context
+
+_BLOCK = b"x" * 65_536
+_MARK = b'"content":"'
+
+
+class Huge(FaultSettings, frozen=True):
+    megabytes: Annotated[float, msgspec.Meta(gt=0, le=100_000)] = 114.0
+    """Size of the text, in units of 10⁶ bytes: one string of a plain body, one event of a stream."""
+
+
+def _apply(reply: Reply, settings: Huge, context: Context) -> Reply:
+    size = int(settings.megabytes * 1_000_000)
+    if context.stream:
+        reply.parts = _one_long_event(reply, size)
+        return reply
+    head, mark, tail = plain_body(reply).partition(_MARK)
+    if not mark:  # tool calls: white space after the value is as valid, and as long
+        head, tail = plain_body(reply), b""
+    filler = _blocks(size) if mark else _blocks(size, b" " * 65_536)
+    reply.length = len(head) + len(mark) + size + len(tail)
+    reply.parts = _joined(Part(head + mark, "body"), filler, Part(tail, "body"))
+    return reply
+
+
+def _one_long_event(reply: Reply, size: int) -> Iterator[Part]:
+    lengthened = False
+    for part in reply.parts:
+        head, mark, tail = part.data.partition(_MARK)
+        if lengthened or not mark or not part.is_content:
+            yield part
+            continue
+        lengthened = True
+        yield Part(head + mark, "noise", pause=part.pause)
+        yield from _blocks(size)
+        yield Part(tail, "text", part.tokens, part.said, part.choice)
+
+
+def _joined(head: Part, middle: Iterator[Part], tail: Part) -> Iterator[Part]:
+    yield head
+    yield from middle
+    yield tail
+
+
+def _blocks(size: int, block: bytes = _BLOCK) -> Iterator[Part]:
+    for _ in range(size // len(block)):
+        yield Part(block, "noise")
+    if rest := size % len(block):
+        yield Part(block[:rest], "noise")
+
+
+FAULT = Fault("huge", "a body of many megabytes", _apply, Huge, primary="megabytes")

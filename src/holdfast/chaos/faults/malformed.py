@@ -1,0 +1,31 @@
+"""JSON that doesn't parse: one event of a stream, or a plain body."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..plan import Part
+from .base import Fault, FaultSettings
+from .edit import After, change_token, plain_body, with_body
+
+if TYPE_CHECKING:
+    from ..plan import Context, Reply
+
+
+class Malformed(FaultSettings, frozen=True):
+    after: After = 0
+    """Tokens of a stream served first; its next token is the broken event, the rest follows as if nothing were."""
+
+
+def _apply(reply: Reply, settings: Malformed, context: Context) -> Reply:
+    if context.stream:
+        reply.parts = change_token(reply.parts, settings.after, _broken)
+        return reply
+    return with_body(reply, Part(plain_body(reply).replace(b":", b"=", 1), "body"))
+
+
+def _broken(part: Part) -> Part:
+    return Part(part.data[: len(part.data) // 2] + b"\n\n", "noise", pause=part.pause)
+
+
+FAULT = Fault("malformed", "JSON that doesn't parse", _apply, Malformed, primary="after")

@@ -1,0 +1,38 @@
+"""The finish reason comes again, the same each time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+
+from ..plan import Part
+from .base import Fault, FaultSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from ..plan import Context, Reply
+
+
+class RepeatFinish(FaultSettings, frozen=True):
+    times: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 1
+    """Repetitions after the first."""
+
+
+def _apply(reply: Reply, settings: RepeatFinish, _context: Context) -> Reply:
+    reply.parts = _repeated(reply.parts, settings.times)
+    return reply
+
+
+def _repeated(parts: Iterable[Part], times: int) -> Iterator[Part]:
+    for part in parts:
+        yield part
+        if part.kind == "finish":
+            for _ in range(times):
+                yield Part(part.data, "noise", choice=part.choice)
+
+
+FAULT = Fault(
+    "repeat_finish", "the finish reason comes again", _apply, RepeatFinish, primary="times", plain=False
+)

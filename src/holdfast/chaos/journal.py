@@ -1,0 +1,206 @@
+"""What was truly served: one entry per attempt, kept within bounds, readable from any thread.
+
+A token counts as served when all bytes up to it were handed to the kernel; what still waited in this process when the
+client left doesn't. Billing: an error status bills nothing; a plain answer is billed whole, since it was made before it
+was sent; a stream bills its prompt and the tokens served; silence or a reset before the headers bills the prompt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from .answer import Usage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .config import ChaosConfig
+
+__all__ = ["End", "Entry", "Journal", "Texts"]
+
+End = Literal["complete", "reset_by_us", "closed_by_us", "client_left"]
+
+
+class Entry(msgspec.Struct):
+    """One attempt. Times ending in ``_wall_ns`` are since 1970, in ``_ns`` on the monotonic clock."""
+
+    seq: int
+    arrived_wall_ns: int
+    arrived_ns: int
+    method: str
+    path: str
+    headers: dict[str, str]
+    """Lower-case names; credentials are masked."""
+    key_sha256: str | None
+    """SHA-256 of the key that came with it, in hex."""
+    body: bytes
+    """Its first ``body_keep`` bytes."""
+    body_size: int
+    body_sha256: str
+    model: str | None = None
+    stream: bool = False
+    script_key: str | None = None
+    attempt: int | None = None
+    nonce: str | None = None
+    faults: list[str] = []
+    """The faults that were played."""
+    skipped: list[str] = []
+    """Those that the script asked for but this kind of answer can't have, or chance spared."""
+    status: int | None = None
+    """None: no head was sent."""
+    bytes_sent: int = 0
+    """All bytes handed to the kernel, head and chunk sizes included."""
+    body_bytes_sent: int = 0
+    """Of those, the body's."""
+    tokens: int = 0
+    text: str = ""
+    """The text that was served (of the first choice)."""
+    reasoning: str = ""
+    arguments: str = ""
+    """The tool arguments that were served, one call after the other."""
+    usage: Usage = Usage()
+    """As billed; final with ``end``."""
+    first_token_ns: int | None = None
+    end: End | None = None
+    """None: still running."""
+    ended_ns: int | None = None
+    ended_wall_ns: int | None = None
+    client_closed_ns: int | None = None
+    """When the client was seen to leave."""
+
+    @property
+    def weight(self) -> int:
+        return len(self.body) + len(self.text) + len(self.reasoning) + len(self.arguments) + 1024
+
+
+class Texts:
+    """What was said so far, by channel; of each only its first ``keep`` characters."""
+
+    __slots__ = ("_keep", "_pieces", "_sizes")
+
+    def __init__(self, keep: int) -> None:
+        self._keep = keep
+        self._pieces: dict[str, list[str]] = {}
+        self._sizes: dict[str, int] = {}
+
+    def add(self, channel: str, piece: str) -> None:
+        size = self._sizes.get(channel, 0)
+        if size < self._keep:
+            self._pieces.setdefault(channel, []).append(piece[: self._keep - size])
+            self._sizes[channel] = size + len(piece)
+
+    def said(self, channel: str) -> str:
+        return "".join(self._pieces.get(channel, ()))
+
+
+class Journal:
+    """Entries in order of arrival. Written on the server's loop, read from anywhere: copies, never the live ones."""
+
+    def __init__(self, config: ChaosConfig) -> None:
+        self._entries: deque[Entry] = deque()
+        self._changed = threading.Condition()
+        self._listeners: list[Callable[[], None]] = []
+        self._most = config.journal_entries
+        self._most_bytes = config.journal_bytes
+        self._bytes = 0
+        self._seq = 0
+        self.dropped = 0
+        """Entries given up to stay within the bounds."""
+
+    def next_seq(self) -> int:
+        self._seq += 1
+        return self._seq
+
+    def add(self, entry: Entry) -> None:
+        """A new attempt has arrived."""
+        with self._changed:
+            self._entries.append(entry)
+            self._bytes += entry.weight
+            self._trim()
+            self._tell()
+
+    def close(self, entry: Entry, end: End, usage: Usage, texts: Texts, now_ns: int) -> None:
+        """The exchange is over. Readers see all of this change or nothing of it."""
+        with self._changed:
+            before = entry.weight
+            entry.usage = usage
+            entry.text, entry.reasoning, entry.arguments = (
+                texts.said("text"),
+                texts.said("reasoning"),
+                texts.said("tool"),
+            )
+            entry.ended_ns, entry.ended_wall_ns = now_ns, time.time_ns()
+            if end == "client_left":
+                entry.client_closed_ns = now_ns
+            entry.end = end
+            if self._entries and entry.seq >= self._entries[0].seq:  # else it was given up, or reset away
+                self._bytes += entry.weight - before
+                self._trim()
+            self._tell()
+
+    def entries(self, *, model: str | None = None, key: str | None = None, since: int = 0) -> list[Entry]:
+        """Copies of the entries with ``seq`` > ``since``, of that model and script key."""
+        with self._changed:
+            return [
+                copy.copy(entry)
+                for entry in self._entries
+                if entry.seq > since
+                and (model is None or entry.model == model)
+                and (key is None or entry.script_key == key)
+            ]
+
+    def reset(self) -> None:
+        """Forget all entries. Running attempts go on unseen."""
+        with self._changed:
+            self._entries.clear()
+            self._bytes = 0
+            self._tell()
+
+    def wait_for(self, predicate: Callable[[list[Entry]], Any], timeout: float = 5.0) -> list[Entry]:
+        """Block this thread until ``predicate(entries)`` holds; then those entries. Raises TimeoutError.
+
+        It is asked again at every arrival, end and departure, not at every token. Not for the server's own thread.
+        """
+        until = time.monotonic() + timeout
+        with self._changed:
+            while not predicate(entries := self.entries()):
+                if not self._changed.wait(max(0.0, until - time.monotonic())):
+                    raise TimeoutError(f"the journal did not get there in {timeout} s; it holds {entries!r}")
+            return entries
+
+    async def until(self, predicate: Callable[[list[Entry]], Any], timeout: float = 5.0) -> list[Entry]:
+        """:meth:`wait_for` for coroutines, on the server's own loop or any other."""
+        loop = asyncio.get_running_loop()
+        changed = asyncio.Event()
+
+        def listener() -> None:
+            loop.call_soon_threadsafe(changed.set)
+
+        with self._changed:
+            self._listeners.append(listener)
+        try:
+            async with asyncio.timeout(timeout):
+                while not predicate(entries := self.entries()):
+                    await changed.wait()
+                    changed.clear()
+                return entries
+        finally:
+            with self._changed:
+                self._listeners.remove(listener)
+
+    def _tell(self) -> None:
+        self._changed.notify_all()
+        for listener in self._listeners:
+            listener()
+
+    def _trim(self) -> None:
+        while self._entries and (len(self._entries) > self._most or self._bytes > self._most_bytes):
+            self._bytes -= self._entries.popleft().weight
+            self.dropped += 1

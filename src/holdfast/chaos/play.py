@@ -1,0 +1,230 @@
+"""Puts a reply on the socket, byte for byte and at its times, and counts what truly went.
+
+The only place that knows sockets. Nothing is produced while the client doesn't read: the transport's buffer is kept at
+zero, so at most one write waits in this process, and a huge body never stands in memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import struct
+import sys
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from .plan import FOREVER
+
+if TYPE_CHECKING:
+    from .plan import Part, Reply
+
+__all__ = ["Player", "linger_reset"]
+
+_BURST = 64  # writes before others get their turn
+_UNSENT_WAIT_S = 2.0  # longest wait for our kernel to send what it holds, before a reset
+_UNSENT_STEP_S = 0.0005
+_SIOCOUTQNSD = 0x894B  # linux/sockios.h: bytes of the send queue that never left
+_REASONS = {status.value: status.phrase for status in HTTPStatus}
+_NO_LINGER = struct.pack("ii", 1, 0)
+
+
+def linger_reset(transport: asyncio.Transport) -> None:
+    """Close with RST instead of FIN; what the kernel still holds is thrown away."""
+    sock = transport.get_extra_info("socket")
+    with contextlib.suppress(OSError):  # the peer may have been faster
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+    transport.abort()
+
+
+class Player:
+    """One reply being played. ``served`` is told of parts that went; ``done`` once, at our end of the exchange."""
+
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        reply: Reply,
+        *,
+        http11: bool,
+        close: bool,
+        served: Callable[[int, list[Part]], None],
+        head_sent: Callable[[], None],
+        done: Callable[[], None],
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._transport = transport
+        self._reply = reply
+        self._chunked = reply.length is None and http11
+        self._close = close
+        self._served = served
+        self._head_sent = head_sent
+        self._done = done
+        self._parts = iter(reply.parts)
+        self._next: Part | None = None
+        self._head = b""
+        self._timer: asyncio.Handle | None = None
+        self._blocked = False
+        self._unflushed: tuple[int, list[Part]] | None = None
+        self._rest = b""
+        self._rest_parts: list[Part] = []
+        self._due = 0.0
+
+    def start(self) -> None:
+        self._due = self._loop.time()
+        if self._reply.delay:
+            self._due += self._reply.delay
+            self._timer = self._loop.call_at(self._due, self._begin)
+        else:
+            self._begin()
+
+    def stop(self) -> None:
+        """The connection is gone: nothing more is written."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._blocked = True
+
+    def block(self) -> None:
+        """The socket is full."""
+        self._blocked = True
+
+    def unblock(self) -> None:
+        """All was handed to the kernel: go on. Time that the client took isn't made up for."""
+        self._blocked = False
+        if self._unflushed is not None:
+            written, self._unflushed = self._unflushed, None
+            self._served(*written)
+        self._due = max(self._due, self._loop.time())
+        if self._timer is None:
+            self._advance()
+
+    def _begin(self) -> None:
+        self._timer = None
+        if self._reply.status is not None:
+            self._head = self._render_head(self._reply.status)
+            self._next = next(self._parts, None)
+            if self._reply.early_head and self._next is not None and self._next.pause:
+                self._write(b"", [])
+        self._advance()
+
+    def _render_head(self, status: int) -> bytes:
+        lines = [f"HTTP/1.1 {status} {_REASONS.get(status, 'Unknown')}"]
+        lines += [f"{name}: {value}" for name, value in self._reply.headers.items()]
+        if self._reply.length is not None:
+            lines.append(f"content-length: {self._reply.length}")
+        elif self._chunked:
+            lines.append("transfer-encoding: chunked")
+        if self._close or (self._reply.length is None and not self._chunked):
+            lines.append("connection: close")
+        return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+    def _advance(self) -> None:
+        """Write until something must be waited for: a pause, a full socket, or the others' turn."""
+        self._timer = None
+        for _ in range(_BURST):
+            if self._blocked:
+                return
+            if self._rest:
+                self._write_segment()
+                self._timer = self._loop.call_soon(self._advance)  # one turn of the loop per segment
+                return
+            part = self._next
+            if part is None:
+                self._finish()
+                return
+            if part.pause:
+                if self._wait(part):
+                    return
+            self._write_batch(part)
+        if not self._blocked:
+            self._timer = self._loop.call_soon(self._advance)
+
+    def _wait(self, part: Part) -> bool:
+        """Whether ``part`` isn't due yet. Times are absolute, so that late timers don't add up to a slower pace."""
+        if part.pause == FOREVER:
+            return True
+        self._due += part.pause
+        part.pause = 0.0
+        if self._due <= self._loop.time():
+            return False
+        self._timer = self._loop.call_at(self._due, self._advance)
+        return True
+
+    def _write_batch(self, part: Part) -> None:
+        """Write ``part`` and, up to the batch's tokens, those that follow without a pause."""
+        parts = [part]
+        tokens = part.tokens
+        following = next(self._parts, None)
+        if self._reply.batch > 1:
+            while following is not None and not following.pause and tokens < self._reply.batch:
+                parts.append(following)
+                tokens += following.tokens
+                following = next(self._parts, None)
+        self._next = following
+        data = part.data if len(parts) == 1 else b"".join([p.data for p in parts])
+        if self._chunked:
+            data = b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+            if following is None and self._reply.ending == "complete":
+                data += b"0\r\n\r\n"
+        self._write(data, parts)
+
+    def _write(self, data: bytes, parts: list[Part]) -> None:
+        if self._head:
+            data = self._head + data
+            self._head = b""
+            self._head_sent()
+        if self._reply.segment:
+            self._rest += data
+            self._rest_parts += parts
+            return
+        self._send(data, parts)
+
+    def _write_segment(self) -> None:
+        size = self._reply.segment
+        data, self._rest = self._rest[:size], self._rest[size:]
+        parts: list[Part] = []
+        if not self._rest:
+            parts, self._rest_parts = self._rest_parts, []
+        self._send(data, parts)
+
+    def _send(self, data: bytes, parts: list[Part]) -> None:
+        self._transport.write(data)
+        if self._blocked:  # set by the transport during the write: some of it waits in this process
+            self._unflushed = (len(data), parts)
+        else:
+            self._served(len(data), parts)
+
+    def _finish(self) -> None:
+        if self._head:  # an empty body
+            empty = b"0\r\n\r\n" if self._chunked and self._reply.ending == "complete" else b""
+            self._write(empty, [])
+            if self._rest or self._blocked:
+                self._timer = None if self._blocked else self._loop.call_soon(self._advance)
+                return
+        if self._reply.ending == "reset":
+            self._reset_when_sent(self._loop.time() + _UNSENT_WAIT_S)
+        elif self._reply.ending != "hang":
+            self._done()
+
+    def _reset_when_sent(self, until: float) -> None:
+        """A reset destroys what our kernel hasn't sent yet, and no event tells when it has: look, briefly."""
+        self._timer = None
+        if _unsent(self._transport) and self._loop.time() < until:
+            self._timer = self._loop.call_later(_UNSENT_STEP_S, self._reset_when_sent, until)
+            return
+        self._done()
+
+
+def _unsent(transport: asyncio.Transport) -> int:
+    """Bytes written that our kernel still holds back; 0 where the system doesn't tell."""
+    if sys.platform != "linux":
+        return 0
+    import fcntl  # not on every platform
+
+    sock = transport.get_extra_info("socket")
+    try:
+        answer = fcntl.ioctl(sock.fileno(), _SIOCOUTQNSD, b"\0\0\0\0")
+    except (OSError, ValueError):
+        return 0
+    return int(struct.unpack("i", answer)[0])

@@ -1,0 +1,125 @@
+"""Running the server: in a thread of its own beside a synchronous test, or as a process's only work."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from .config import ChaosConfig
+from .server import ChaosServer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from .journal import Entry
+
+__all__ = ["Chaos", "run_chaos", "serve"]
+
+
+class Chaos:
+    """A running server, for callers on another thread."""
+
+    def __init__(self, server: ChaosServer, loop: asyncio.AbstractEventLoop) -> None:
+        self._server = server
+        self._loop = loop
+        self.url = server.url
+        self.base_url = server.base_url
+        """With ``/v1``, as an OpenAI client takes it."""
+        self.port = server.port
+
+    def journal(self, *, model: str | None = None, key: str | None = None, since: int = 0) -> list[Entry]:
+        """The attempts so far, in order of arrival; copies."""
+        return self._server.journal.entries(model=model, key=key, since=since)
+
+    def wait_for(self, predicate: Callable[[list[Entry]], Any], timeout: float = 5.0) -> list[Entry]:
+        """Block until ``predicate`` holds for the journal, and return it. Raises TimeoutError."""
+        return self._server.journal.wait_for(predicate, timeout)
+
+    def script(self, pattern: str, source: Any) -> None:
+        """Set the script of a model (pattern); its attempts count from 1 again. Raises :class:`ChaosError`."""
+        self._call(lambda: self._server.script(pattern, source))
+
+    def reset(self) -> None:
+        """Forget the journal and the count of attempts."""
+        self._call(self._server.reset)
+
+    def _call(self, work: Callable[[], None]) -> None:
+        async def there() -> None:
+            work()
+
+        asyncio.run_coroutine_threadsafe(there(), self._loop).result(10)
+
+
+@contextmanager
+def run_chaos(
+    config: ChaosConfig | None = None, *, host: str = "127.0.0.1", port: int = 0
+) -> Iterator[Chaos]:
+    """A server in a thread with its own event loop. Raises what :meth:`ChaosServer.start` raises."""
+    server = ChaosServer(config)
+    started = threading.Event()
+    failure: list[BaseException] = []
+    handles: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
+
+    async def live() -> None:
+        stop = asyncio.Event()
+        await server.start(host, port)
+        handles.append((asyncio.get_running_loop(), stop))
+        started.set()
+        await stop.wait()
+        await server.stop()
+
+    def run() -> None:
+        try:
+            asyncio.run(live())
+        except BaseException as error:  # noqa: BLE001  # handed to the thread that waits
+            failure.append(error)
+        finally:
+            started.set()
+
+    thread = threading.Thread(target=run, name="chaos", daemon=True)
+    thread.start()
+    started.wait()
+    if not handles:
+        raise failure[0]
+    loop, stop = handles[0]
+    try:
+        yield Chaos(server, loop)
+    finally:
+        if thread.is_alive():
+            loop.call_soon_threadsafe(stop.set)
+        thread.join(10)
+    if failure:
+        raise failure[0]
+
+
+async def _serve(host: str, port: int, config: ChaosConfig, say: Callable[[str], None]) -> None:
+    server = ChaosServer(config)
+    await server.start(host, port)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    say(f"chaos provider on {server.url} (OpenAI base URL {server.base_url})")
+    try:
+        await stop.wait()
+    finally:
+        await server.stop()
+
+
+def serve(
+    host: str = "127.0.0.1",
+    port: int = 8401,
+    config: ChaosConfig | None = None,
+    *,
+    say: Callable[[str], None] = print,
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
+) -> None:
+    """Serve until SIGTERM or SIGINT. ``say`` gets one line with the address once it listens.
+
+    ``loop_factory`` may bring a faster event loop. Raises OSError where the address can't be had.
+    """
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.run(_serve(host, port, config or ChaosConfig(), say))

@@ -1,0 +1,234 @@
+"""Scripts: what happens at a key's first attempt, its second, and so on. The last step repeats.
+
+Compact form: steps are separated by ``;``, words by spaces. A word is ``ok``, a status (``429``), the name of a fault, of
+an error (``insufficient_quota``), ``xN`` (the step holds for N attempts) or ``name=value``: a fault with its main setting
+(``cut=reset``), a setting of the answer (``tokens=40``), or of the nearest fault to its left that has it. ``-`` and
+``_`` are the same in names; values with spaces go in quotes; ``header.NAME=VALUE`` sets a header of a status::
+
+    429 retry-after=2; tokens=40 cut=reset; ok
+
+The same as data, in TOML or JSON::
+
+    [{"status": {"code": 429, "retry_after": 2}}, {"tokens": 40, "cut": "reset"}, "ok"]
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+
+from .answer import AnswerSettings
+from .errors import ChaosError, nearest
+from .faults import FAULTS, Fault, FaultSettings
+from .limits import Positive
+from .wire.errors import NAMED
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["Script", "Step", "parse"]
+
+_ANSWER = frozenset(AnswerSettings.__struct_fields__)
+_TOKEN = re.compile(r"""(?:[^\s;"']|"(?:\\.|[^"\\])*"|'[^']*')+|;""")
+_QUOTED = re.compile(r""""((?:\\.|[^"\\])*)"|'([^']*)'""")
+_TIMES = re.compile(r"x([1-9]\d{0,6})")
+_MOST_STEPS = 10_000
+_S = TypeVar("_S", bound=msgspec.Struct)
+
+
+class Step(msgspec.Struct, frozen=True):
+    """What one attempt gets."""
+
+    answer: AnswerSettings = AnswerSettings()
+    faults: tuple[tuple[Fault, FaultSettings], ...] = ()
+    times: int = 1
+    """Attempts that it holds for, one after the other."""
+
+
+class Script:
+    """Steps by attempt number."""
+
+    __slots__ = ("_ends", "source", "steps")
+
+    def __init__(self, steps: Sequence[Step], source: Any) -> None:
+        if not steps:
+            raise ChaosError("a script has at least one step")
+        if len(steps) > _MOST_STEPS:
+            raise ChaosError(f"a script has at most {_MOST_STEPS} steps")
+        self.steps = tuple(steps)
+        self.source = source
+        """As it was given, for ``/admin/config``."""
+        self._ends = list(accumulate(step.times for step in steps))
+
+    def step(self, attempt: int) -> Step:
+        """The step for attempt number ``attempt``, from 1."""
+        return self.steps[min(bisect_right(self._ends, attempt - 1), len(self.steps) - 1)]
+
+
+def parse(source: str | Sequence[Any] | dict[str, Any] | Script) -> Script:
+    """A script from its compact form or from data. Raises :class:`ChaosError` that names the step and the setting."""
+    if isinstance(source, Script):
+        return source
+    if isinstance(source, str):
+        return Script([_numbered(i, words) for i, words in enumerate(_split(source), 1)], source)
+    if isinstance(source, dict):
+        source = [source]
+    if not isinstance(source, list | tuple):
+        raise ChaosError(f"a script is text, a step or a list of steps, not {type(source).__name__}")
+    return Script([_numbered(i, step) for i, step in enumerate(source, 1)], source)
+
+
+def _numbered(number: int, given: Any) -> Step:
+    try:
+        if isinstance(given, str):
+            words = _split(given)
+            if len(words) != 1:
+                raise ChaosError("one step of a list holds one step: write ';' as two list items")
+            return _from_words(words[0])
+        if isinstance(given, dict):
+            return _from_table(given)
+        if isinstance(given, list):
+            return _from_words(given)
+        raise ChaosError(f"a step is text or a table, not {type(given).__name__}")
+    except ChaosError as error:
+        raise ChaosError(f"step {number}: {error}") from None
+
+
+def _split(text: str) -> list[list[str]]:
+    """The words of each step."""
+    steps: list[list[str]] = [[]]
+    at = 0
+    for found in _TOKEN.finditer(text):
+        if gap := text[at : found.start()].strip():
+            raise ChaosError(f"unclosed quote before {gap!r}")
+        at = found.end()
+        if found[0] == ";":
+            steps.append([])
+        else:
+            steps[-1].append(found[0])
+    if rest := text[at:].strip():
+        raise ChaosError(f"unclosed quote in {rest!r}")
+    if len(steps) > 1 and not steps[-1]:
+        steps.pop()  # a closing ';' is no step
+    return steps
+
+
+def _from_words(words: list[str]) -> Step:
+    if not words:
+        raise ChaosError("an empty step: write 'ok' for a healthy answer")
+    draft = _Draft()
+    for word in words:
+        name, equals, value = word.partition("=")
+        if equals:
+            draft.set(_plain(name), _unquoted(value))
+        else:
+            draft.word(word)
+    return draft.step()
+
+
+def _plain(name: str) -> str:
+    head, dot, rest = name.partition(".")
+    return head.replace("-", "_") + dot + rest
+
+
+def _unquoted(value: str) -> str:
+    return _QUOTED.sub(lambda m: re.sub(r"\\(.)", r"\1", m[1]) if m[1] is not None else m[2], value)
+
+
+def _from_table(table: dict[str, Any]) -> Step:
+    draft = _Draft()
+    for given, value in table.items():
+        name = _plain(str(given))
+        if name in FAULTS and isinstance(value, dict):
+            draft.fault(name, {_plain(str(key)): inner for key, inner in value.items()})
+        elif name in FAULTS and value is True and FAULTS[name].primary is None:
+            draft.fault(name, {})
+        else:
+            draft.set(name, value)
+    return draft.step()
+
+
+class _Draft:
+    """A step being read."""
+
+    def __init__(self) -> None:
+        self._answer: dict[str, Any] = {}
+        self._faults: list[tuple[Fault, dict[str, Any]]] = []
+        self._times = 1
+
+    def word(self, word: str) -> None:
+        name = _plain(word)
+        if name == "ok":
+            return
+        if word.isdecimal():
+            self.fault("status", {"code": word})
+        elif name in FAULTS:
+            self.fault(name, {})
+        elif name in NAMED:
+            self.fault("status", {"error": name})
+        elif times := _TIMES.fullmatch(word):
+            self._times = int(times[1])
+        else:
+            raise ChaosError(f"unknown word {word!r}: {nearest(name, [*FAULTS, *NAMED, 'ok'])}")
+
+    def fault(self, name: str, settings: dict[str, Any]) -> None:
+        if any(fault.name == name for fault, _ in self._faults):
+            raise ChaosError(f"{name!r} stands twice in one step")
+        self._faults.append((FAULTS[name], settings))
+
+    def set(self, name: str, value: Any) -> None:
+        head, _, rest = name.partition(".")
+        if name in FAULTS:
+            if (primary := FAULTS[name].primary) is None:
+                raise ChaosError(f"{name!r} takes no value")
+            self.fault(name, {primary: value})
+        elif name in _ANSWER:
+            self._answer[name] = value
+        elif head == "header" and rest:
+            self._owner("headers", name).setdefault("headers", {})[rest.lower()] = value
+        elif name == "times":
+            self._times = _times(value)
+        else:
+            self._owner(name, name)[name] = value
+
+    def _owner(self, setting: str, name: str) -> dict[str, Any]:
+        """The settings of the nearest fault to the left that has ``setting``."""
+        for fault, settings in reversed(self._faults):
+            if setting in fault.settings.__struct_fields__:
+                return settings
+        here = {field for fault, _ in self._faults for field in fault.settings.__struct_fields__}
+        raise ChaosError(f"unknown setting {name!r}: {nearest(name, _ANSWER | here | set(FAULTS))}")
+
+    def step(self) -> Step:
+        answer = _convert(self._answer, AnswerSettings, "")
+        faults = tuple(
+            (fault, _convert(settings, fault.settings, f"{fault.name}.")) for fault, settings in self._faults
+        )
+        return Step(answer, faults, self._times)
+
+
+def _times(value: Any) -> int:
+    try:
+        return msgspec.convert(value, Positive, strict=False)
+    except msgspec.ValidationError as error:
+        raise ChaosError(f"times: {error}") from None
+
+
+_PATH = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
+
+
+def _convert(values: dict[str, Any], kind: type[_S], prefix: str) -> _S:
+    if unknown := [name for name in values if name not in kind.__struct_fields__]:
+        raise ChaosError(
+            f"unknown setting {prefix + unknown[0]!r}: {nearest(unknown[0], kind.__struct_fields__)}"
+        )
+    try:
+        return msgspec.convert(values, kind, strict=False)
+    except msgspec.ValidationError as error:
+        found = _PATH.search(str(error))
+        where = prefix + (found["path"] if found else "")
+        raise ChaosError(f"{where.rstrip('.') or 'step'}: {_PATH.sub('', str(error))}") from None

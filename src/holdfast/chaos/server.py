@@ -1,0 +1,133 @@
+"""The server: addresses, life and death, and who answers which path."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from .admin import Admin
+from .book import Book
+from .chat import Chat
+from .config import ChaosConfig
+from .http import Connection
+from .journal import Journal
+from .plan import whole
+from .wire import openai_chat
+from .wire.errors import NAMED, ErrorBody, body_of
+
+if TYPE_CHECKING:
+    from .http import Exchange, Request
+    from .journal import End
+    from .plan import Part, Reply
+
+__all__ = ["ChaosServer"]
+
+_CHAT = frozenset(("/v1/chat/completions", "/chat/completions", "/api/v1/chat/completions"))
+_MODELS = frozenset(("/v1/models", "/models", "/api/v1/models"))
+
+
+class _Unseen:
+    """An exchange that nobody follows."""
+
+    def head_sent(self) -> None: ...
+    def served(self, size: int, parts: list[Part]) -> None: ...
+    def ended(self, end: End) -> None: ...
+
+
+_UNSEEN = _Unseen()
+
+
+class ChaosServer:
+    """A provider that fails on purpose. ``await start()``, then ``base_url``; ``await stop()`` at the end."""
+
+    def __init__(self, config: ChaosConfig | None = None) -> None:
+        self.config = config or ChaosConfig()
+        self.journal = Journal(self.config)
+        self.max_body = self.config.max_body
+        self.host = ""
+        self.port = 0
+        """The port that it listens on, once started."""
+        self._book = Book(self.config)
+        self._chat = Chat(self.config, self._book, self.journal)
+        self._admin = Admin(self.config, self._book, self.journal)
+        self._connections: set[Connection] = set()
+        self._server: asyncio.Server | None = None
+
+    @property
+    def base_url(self) -> str:
+        """What an OpenAI client takes as its base URL, ``/v1`` included."""
+        return f"{self.url}/v1"
+
+    @property
+    def url(self) -> str:
+        """The server's root."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
+
+    async def start(self, host: str = "127.0.0.1", port: int = 0) -> None:
+        """Listen; port 0 takes a free one. Raises OSError where that can't be."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(lambda: Connection(self), host, port, backlog=4096)
+        self.host, self.port = self._server.sockets[0].getsockname()[:2]
+
+    async def stop(self) -> None:
+        """Stop listening and end all connections; what still ran is in the journal as ``closed_by_us``."""
+        if self._server is None:
+            return
+        self._server.close()
+        for connection in tuple(self._connections):
+            connection.abort()
+        await self._server.wait_closed()
+        while self._connections:  # aborts take effect in the loop's next turn
+            await asyncio.sleep(0)
+        self._server = None
+
+    def script(self, pattern: str, source: Any) -> None:
+        """Set the script of a model (pattern); its attempts count from 1 again. On the server's loop only."""
+        self._book.set_scripts({pattern: source})
+
+    def reset(self) -> None:
+        """Forget the journal and the count of attempts. On the server's loop only."""
+        self.journal.reset()
+        self._book.reset()
+
+    # What connections call.
+
+    def opened(self, connection: Connection) -> None:
+        self._connections.add(connection)
+
+    def closed(self, connection: Connection) -> None:
+        self._connections.discard(connection)
+
+    def handle(self, request: Request) -> tuple[Reply, Exchange]:
+        if request.too_large:
+            message = "The request is larger than this server takes."
+            return _error(ErrorBody(413, "invalid_request_error", "request_too_large", message)), _UNSEEN
+        if request.path in _CHAT:
+            return (
+                self._chat.handle(request) if request.method == "POST" else (_wrong_method("POST"), _UNSEEN)
+            )
+        if request.path.startswith("/admin/"):
+            return self._admin.handle(request), _UNSEEN
+        if request.path in _MODELS or request.path == "/health":
+            return (self._read(request) if request.method == "GET" else _wrong_method("GET")), _UNSEEN
+        message = f"Unknown request URL: {request.method} {request.path}."
+        return _error(ErrorBody(404, "invalid_request_error", "unknown_url", message)), _UNSEEN
+
+    def _read(self, request: Request) -> Reply:
+        if request.path == "/health":
+            return whole(200, b'{"status":"ok"}')
+        if not self._chat.authorized(request):
+            return _error(NAMED["invalid_api_key"])
+        return whole(200, openai_chat.models(self.config.models))
+
+
+def _error(error: ErrorBody) -> Reply:
+    return whole(error.status, body_of(error))
+
+
+def _wrong_method(allowed: str) -> Reply:
+    message = f"Not allowed to do that here; use {allowed}."
+    reply = _error(ErrorBody(405, "invalid_request_error", "method_not_allowed", message))
+    reply.headers["allow"] = allowed
+    return reply
