@@ -1,0 +1,192 @@
+"""What the engine knows of a transport: one request out, one answer in. No timing but the connect limit, no retries.
+
+Errors, by what happened to the request:
+
+- ``ValueError``: it could not be written safely (a line break in a header); nothing was sent.
+- ``ConnectFailed``: no connection; nothing was sent.
+- :class:`ConnectionBroken` (a ``ConnectionLost``): it was sent, at least in part, and the answer didn't come whole.
+- ``BadAnswer``: what came isn't HTTP, or goes beyond a limit (:class:`BodyTooLong`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Protocol
+from urllib.parse import urlsplit
+
+import msgspec
+
+from holdfast.errors import BadAnswer, ConnectionLost
+
+if TYPE_CHECKING:
+    from holdfast.transport.headers import Headers
+
+__all__ = [
+    "BodyTooLong",
+    "ConnectionBroken",
+    "Incoming",
+    "Origin",
+    "Outgoing",
+    "Transport",
+    "TransportStats",
+    "read_whole",
+]
+
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+
+
+class Origin(msgspec.Struct, frozen=True, cache_hash=True):
+    """Where to connect. ``host`` is a name or an IP literal, IPv6 without brackets."""
+
+    scheme: str
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, url: str) -> Origin:
+        """The origin of an ``http`` or ``https`` URL.
+
+        Raises:
+            ValueError: another scheme, no host, a user name in it, or a port that is none.
+        """
+        parts = urlsplit(url)
+        if parts.scheme not in _DEFAULT_PORTS:
+            raise ValueError(f"the scheme of {parts.scheme}://… must be http or https")
+        if not parts.hostname:
+            raise ValueError("a base URL needs a host: https://host[:port]/path")
+        if "@" in parts.netloc:
+            raise ValueError("a base URL carries no user name or password: set an API key instead")
+        return cls(parts.scheme, parts.hostname, parts.port or _DEFAULT_PORTS[parts.scheme])
+
+    @property
+    def authority(self) -> str:
+        """As the ``Host`` header has it: brackets around IPv6, the port only where it isn't the scheme's own."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == _DEFAULT_PORTS.get(self.scheme) else f"{host}:{self.port}"
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.authority}"
+
+
+class Outgoing(msgspec.Struct, frozen=True):
+    """One request, ready to be written.
+
+    ``host`` and ``content-length`` are the transport's to write, and hop-by-hop headers have no place here: naming one
+    is a ``ValueError``.
+    """
+
+    origin: Origin
+    method: str
+    target: str
+    """``/path?query``, percent-encoded."""
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    body: bytes = b""
+
+
+class Incoming(Protocol):
+    """One answer whose head is here and whose body is on its way. One reader at a time; :meth:`close` it in the end."""
+
+    @property
+    def status(self) -> int: ...
+
+    @property
+    def headers(self) -> Headers: ...
+
+    @property
+    def until_eof(self) -> bool:
+        """The body had no stated length: its end is the connection's, and a cut can't be told from an end."""
+        ...
+
+    async def read_some(self) -> bytes:
+        """All bytes that came since the last call, joined; waits for the first; ``b""`` only at the true end.
+
+        Bytes that came before an error are given out before it is raised. Cancelling it closes the connection.
+
+        Raises:
+            ConnectionBroken: the connection ended before the body did.
+            BadAnswer: the body isn't what its headers say, or its encoding is unknown.
+        """
+        ...
+
+    async def read_all(self, limit: int) -> bytes:
+        """The rest of the body, of at most ``limit`` bytes.
+
+        Raises:
+            BodyTooLong: there is more; the connection is closed.
+            ConnectionBroken, BadAnswer: as :meth:`read_some`.
+        """
+        ...
+
+    def close(self) -> None:
+        """Ends it, at once and for good: the socket is aborted unless the answer was already complete. Idempotent."""
+        ...
+
+    def release(self, linger_s: float) -> None:
+        """Like :meth:`close`, for a reader who has what it wanted while the last bytes (a chunk terminator) are due.
+
+        They are awaited in the background for up to ``linger_s`` seconds and 16 KiB, so that the connection can be
+        used again; then it is aborted.
+        """
+        ...
+
+
+class TransportStats(msgspec.Struct, frozen=True):
+    """Connections: open and idle now; made, and used another time, since the start."""
+
+    open: int
+    idle: int
+    created: int
+    reused: int
+
+
+class Transport(Protocol):
+    """Carries requests. Bound to one event loop."""
+
+    async def send(self, request: Outgoing, *, connect_s: float) -> Incoming:
+        """Sends it and returns when the answer's head is there. Cancelling closes the connection.
+
+        Args:
+            request: what to send; it is sent at most once.
+            connect_s: seconds for name look-up, TCP and TLS together, where a new connection is needed.
+
+        Raises:
+            ValueError, ConnectFailed, ConnectionBroken, BadAnswer: see the module.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Aborts what is open and waits until it is closed. Idempotent; nothing can be sent afterwards."""
+        ...
+
+
+class ConnectionBroken(ConnectionLost):
+    """The connection ended before the answer did.
+
+    ``silent`` when not one byte of the answer had come; ``reused`` when the connection had served before: then it may
+    be that the server closed it, idle, just as we wrote. Whether it read the request can't be known.
+    """
+
+    def __init__(self, message: str, *, silent: bool, reused: bool) -> None:
+        super().__init__(message)
+        self.silent = silent
+        self.reused = reused
+
+
+class BodyTooLong(BadAnswer):
+    """The body is longer than its reader allows."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the answer's body is longer than {limit} bytes")
+        self.limit = limit
+
+
+async def read_whole(incoming: Incoming, limit: int) -> bytes:
+    """What :meth:`Incoming.read_all` does, in terms of :meth:`Incoming.read_some`."""
+    parts: list[bytes] = []
+    size = 0
+    while part := await incoming.read_some():
+        size += len(part)
+        if size > limit:
+            incoming.close()
+            raise BodyTooLong(limit)
+        parts.append(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)

@@ -1,0 +1,75 @@
+"""Response headers: looked up without regard to case, decoded only when asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, TypeVar, overload
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+__all__ = ["Headers"]
+
+D = TypeVar("D")
+
+
+class Headers(Mapping[str, str]):
+    """The fields of one response, as they came. ``headers[name]`` is the *first* value of that name.
+
+    Names compare without regard to case and are shown in lower case; values are decoded as latin-1, which can't fail.
+    The index is built at the first look-up, since many answers are never asked.
+    """
+
+    __slots__ = ("_index", "raw")
+
+    def __init__(self, raw: Iterable[tuple[bytes, bytes]] = ()) -> None:
+        self.raw = tuple(raw)
+        """Every field in order, duplicates included, in the bytes and the case in which it came."""
+        self._index: dict[str, list[bytes]] | None = None
+
+    @classmethod
+    def of(cls, pairs: Mapping[str, str] | Iterable[tuple[str, str]]) -> Headers:
+        """From text, for tests and doubles."""
+        items = pairs.items() if isinstance(pairs, Mapping) else pairs
+        return cls((name.encode("latin-1"), value.encode("latin-1")) for name, value in items)
+
+    def all(self, name: str) -> list[str]:
+        """Every value of that name, in order."""
+        return [value.decode("latin-1") for value in self._fields().get(name.lower(), ())]
+
+    def last(self, name: str) -> str | None:
+        """The last value of that name."""
+        values = self._fields().get(name.lower())
+        return values[-1].decode("latin-1") if values else None
+
+    @overload
+    def get(self, key: str, /) -> str | None: ...
+    @overload
+    def get(self, key: str, /, default: str | D) -> str | D: ...
+    def get(self, key: str, /, default: str | D | None = None) -> str | D | None:
+        """The first value of that name."""
+        values = self._fields().get(key.lower())
+        return values[0].decode("latin-1") if values else default
+
+    def __getitem__(self, name: str) -> str:
+        return self._fields()[name.lower()][0].decode("latin-1")
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and name.lower() in self._fields()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._fields())
+
+    def __len__(self) -> int:
+        return len(self._fields())
+
+    def __repr__(self) -> str:
+        return f"Headers({', '.join(self)})"  # names only: a value may be a secret
+
+    def _fields(self) -> dict[str, list[bytes]]:
+        index = self._index
+        if index is None:
+            index = self._index = {}
+            for name, value in self.raw:
+                index.setdefault(name.decode("latin-1").lower(), []).append(value)
+        return index
