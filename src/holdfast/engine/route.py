@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from difflib import get_close_matches
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Literal, Protocol
 
@@ -16,6 +15,7 @@ import msgspec
 
 from holdfast.engine.policy import Policy, Retry, Route, Target, Timeouts
 from holdfast.errors import UnknownModel
+from holdfast.providers import catalog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -116,15 +116,19 @@ class Routes:
 
     Args:
         config: providers, routes and the default.
-        owner: the catalog's knowledge of which provider a bare model name belongs to, by name, or None.
+        owner: which provider a bare model name belongs to, by name, or None; the catalog's knowledge.
     """
 
-    def __init__(self, config: Routing, *, owner: Callable[[str], str | None] = lambda _: None) -> None:
+    def __init__(self, config: Routing, *, owner: Callable[[str], str | None] = catalog.owner_of) -> None:
         self._config = config
         self._owner = owner
         self._patterns = tuple(
-            (match, route) for route in config.routes.values() if (match := matcher(route.models)) is not None
+            (matches, route)
+            for route in config.routes.values()
+            if (matches := matcher(route.models)) is not None
         )
+        self._models: tuple[ModelEntry, ...] = ()
+        self._models = tuple(self._list())
         self._remember = lru_cache(maxsize=_REMEMBERED)(self._find)
 
     def resolve(self, model: str) -> Resolved:
@@ -144,24 +148,23 @@ class Routes:
 
     def models(self) -> tuple[ModelEntry, ...]:
         """Every name that can be asked for as it stands: routes, their literal patterns, their targets."""
+        return self._models
+
+    def _list(self) -> Iterable[ModelEntry]:
         entries: dict[str, ModelEntry] = {}
-        for route in self._config.routes.values():
+        routes = self._config.routes.values()
+        for route in routes:
             if isinstance(self._along(route.name, "route", route), Resolved):
                 entries.setdefault(fold(route.name), ModelEntry(route.name, "holdfast"))
-        for route in self._config.routes.values():
-            for name in route.models:
-                if not _is_wild(name) and isinstance(self._remember(name), Resolved):
-                    entries.setdefault(fold(name), ModelEntry(name, "holdfast"))
-        for route in self._config.routes.values():
-            for target in route.targets:
-                name = str(target)
-                if "{model}" not in target.model and self._usable(target.provider):
-                    entries.setdefault(fold(name), ModelEntry(name, target.provider))
-        return tuple(entries.values())
+        for name in (name for route in routes for name in route.models if not _is_wild(name)):
+            if isinstance(self._find(name), Resolved):
+                entries.setdefault(fold(name), ModelEntry(name, "holdfast"))
+        for target in (target for route in routes for target in route.targets if not _is_open(target)):
+            if self._usable(target.provider):
+                entries.setdefault(fold(str(target)), ModelEntry(str(target), target.provider))
+        return entries.values()
 
     def _find(self, model: str) -> Resolved | _Miss:
-        if not model:
-            return _Miss('"model" is empty' + self._hint(model))
         if not model.isprintable():  # it may become part of a path, a header and a log line
             return _Miss('"model" holds characters that can\'t be printed; use letters, digits and - _ . : /')
         name, config = fold(model), self._config
@@ -172,28 +175,30 @@ class Routes:
                 return self._along(model, "pattern", route)
         provider, slash, rest = model.partition("/")
         if slash and rest and (upstream := config.providers.get(fold(provider))) is not None:
-            return self._direct(model, "provider", upstream, rest)
-        owner = self._owner(model)
-        unkeyed = None
-        if owner is not None and (upstream := config.providers.get(fold(owner))) is not None:
             if upstream.usable:
-                return self._direct(model, "catalog", upstream, model)
-            unkeyed = upstream.name
+                return self._direct(model, "provider", upstream, rest)
+            return _Miss(f'"{model}" names the provider {upstream.name}, which has no key here')
+        owner = self._owner(model)
+        if (
+            owner is not None
+            and (upstream := config.providers.get(fold(owner))) is not None
+            and upstream.usable
+        ):
+            return self._direct(model, "catalog", upstream, model)
         if (
             config.default_route is not None
             and (route := config.routes.get(fold(config.default_route))) is not None
         ):
             return self._along(model, "default", route)
-        if unkeyed is not None:
-            return _Miss(
-                f'the model "{model}" belongs to {unkeyed}, which has no key here' + self._hint(model)
-            )
-        return _Miss(f'there is no route, provider or known model "{model}" here' + self._hint(model))
+        return self._missing(model, owner)
 
-    def _direct(self, model: str, match: Match, upstream: Upstream, rest: str) -> Resolved | _Miss:
-        if not upstream.usable:
-            return _Miss(f'"{model}" names the provider {upstream.name}, which has no key here')
-        target = Target(provider=upstream.name, model=rest, timeouts=upstream.timeouts, retry=upstream.retry)
+    def _direct(self, model: str, match: Match, upstream: Upstream, rest: str) -> Resolved:
+        target = Target(
+            provider=upstream.name,
+            model=self._spelled(upstream.name, rest),
+            timeouts=upstream.timeouts,
+            retry=upstream.retry,
+        )
         return Resolved(
             asked=model, match=match, route=DIRECT, targets=(target,), skipped=(), policy=self._config.policy
         )
@@ -201,10 +206,11 @@ class Routes:
     def _along(self, model: str, match: Match, route: Route) -> Resolved | _Miss:
         targets: list[Target] = []
         skipped: list[Skipped] = []
+        written = next((name for name in route.models if fold(name) == fold(model)), model)
         for target in route.targets:
             if not self._usable(target.provider):
                 skipped.append(Skipped(target, f"{target.provider} has no key"))
-            elif "{model}" not in target.model:
+            elif not _is_open(target):
                 targets.append(target)
             elif match == "route":
                 # The route's own name is no model of any provider, and sending it there would only buy a 404.
@@ -212,9 +218,10 @@ class Routes:
                     Skipped(target, "{model} stands for nothing when the route is asked for by its name")
                 )
             else:
-                targets.append(msgspec.structs.replace(target, model=target.model.replace("{model}", model)))
+                filled = self._spelled(target.provider, target.model.replace("{model}", written))
+                targets.append(msgspec.structs.replace(target, model=filled))
         if not targets:
-            reasons = "; ".join(dict.fromkeys(skip.reason for skip in skipped)) or "it has no targets"
+            reasons = "; ".join(dict.fromkeys(skip.reason for skip in skipped)) or "it has none"
             return _Miss(f'no target of the route "{route.name}" can be used: {reasons}')
         return Resolved(
             asked=model,
@@ -225,17 +232,31 @@ class Routes:
             policy=route.policy,
         )
 
+    def _spelled(self, provider: str, model: str) -> str:
+        """``model`` as its provider spells it: the known families are all lower-case, and providers look closely.
+
+        A fine-tuned model's name ends in an id that isn't.
+        """
+        owner = self._owner(model)
+        known = owner is not None and fold(owner) == fold(provider) and ":" not in model
+        return model.lower() if known else model
+
     def _usable(self, provider: str) -> bool:
         upstream = self._config.providers.get(fold(provider))
         return upstream is not None and upstream.usable
 
-    def _hint(self, model: str) -> str:
-        known = {entry.id: fold(entry.id) for entry in self.models()}
-        near = get_close_matches(fold(model), known.values(), n=3, cutoff=0.6)
-        names = [name for name, folded in known.items() if folded in near] or list(known)[:3]
-        if not names:
-            return ""
-        return f"; {'the nearest are' if near else 'there are'} {', '.join(names)}"
+    def _missing(self, model: str, owner: str | None) -> _Miss:
+        if not model:
+            said = '"model" is empty'
+        elif owner is None:
+            said = f'there is no route, provider or known model "{model}" here'
+        else:
+            lacks = "has no key" if fold(owner) in self._config.providers else "isn't configured"
+            said = f'the model "{model}" belongs to {owner}, which {lacks} here'
+        names = [entry.id for entry in self._models]
+        if near := catalog.nearest(model, names):
+            return _Miss(f"{said}; the nearest are {', '.join(near)}")
+        return _Miss(f"{said}; there are {', '.join(names[:5])}" if names else said)
 
 
 def fold(name: str) -> str:
@@ -255,3 +276,7 @@ def matcher(patterns: Iterable[str]) -> Callable[[str], object] | None:
 
 def _is_wild(pattern: str) -> bool:
     return "*" in pattern or "?" in pattern
+
+
+def _is_open(target: Target) -> bool:
+    return "{model}" in target.model
