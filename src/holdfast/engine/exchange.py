@@ -18,6 +18,7 @@ from holdfast.ledger.entry import AttemptRow, End, Intent
 from holdfast.money.cost import format_usd
 
 if TYPE_CHECKING:
+    from holdfast.clock import Clock
     from holdfast.dialects.base import Dialect, Envelope
     from holdfast.engine.engine import Engine
     from holdfast.engine.policy import Target
@@ -115,8 +116,18 @@ class Exchange:
         return self._numbers
 
     @property
-    def request_id(self) -> str:
-        return self.call.id
+    def over(self) -> bool:
+        """Nothing is left to read, and everything is settled."""
+        return self._settled and self._first is None
+
+    @property
+    def clock(self) -> Clock:
+        return self._engine.clock
+
+    @property
+    def stopped(self) -> HoldfastError | None:
+        """Why it was stopped from outside, if it was."""
+        return self._close_reason
 
     def stop(self, reason: HoldfastError) -> None:
         """Says why the task that uses this exchange is about to be cancelled."""

@@ -1,0 +1,138 @@
+"""Configuration to wired objects: the one place that makes things and owns how long they live."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import msgspec
+
+from holdfast import __version__
+from holdfast.clock import SystemClock, system_rng
+from holdfast.dialects.openai_chat import OpenAIChat
+from holdfast.engine.endpoint import Endpoint
+from holdfast.engine.engine import Engine
+from holdfast.engine.route import Routes
+from holdfast.providers.models import owner_of
+from holdfast.providers.prices import PriceBook, parse_overrides
+from holdfast.transport.base import Origin
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from holdfast.clock import Clock, Rng
+    from holdfast.config import Config, Provider
+    from holdfast.dialects.base import Dialect
+    from holdfast.engine.observer import Observer
+    from holdfast.ledger.base import Ledger
+    from holdfast.transport.base import Transport
+
+__all__ = ["DIALECTS", "App", "endpoint_of"]
+
+DIALECTS: Mapping[str, Dialect] = {"openai_chat": OpenAIChat()}
+"""Every wire format that a provider may speak, by its name in the configuration."""
+
+
+class App(msgspec.Struct, kw_only=True):
+    """What a door needs. Made by :meth:`start` on the event loop that will use it; ended by :meth:`aclose`."""
+
+    config: Config
+    engine: Engine
+    routes: Routes
+    ledger: Ledger
+    transport: Transport
+    clock: Clock
+    rng: Rng
+
+    @classmethod
+    async def start(
+        cls,
+        config: Config,
+        *,
+        observer: Observer | None = None,
+        clock: Clock | None = None,
+        rng: Rng | None = None,
+        transport: Transport | None = None,
+        ledger: Ledger | None = None,
+    ) -> App:
+        """Opens the ledger (which settles what a crash left open) and makes the rest; opens no connection.
+
+        Raises:
+            LedgerUnavailable: the ledger can't be opened, or another process holds it.
+        """
+        clock = clock if clock is not None else SystemClock()
+        rng = rng if rng is not None else system_rng()
+        overrides, _ = parse_overrides(config.prices)  # problems were reported when the file was read
+        book = PriceBook(overrides)
+        book.load()
+        if ledger is None:
+            ledger = await _open_ledger(config, clock, rng)
+        if transport is None:
+            from holdfast.transport import HttpTransport  # tests bring their own, without sockets
+
+            transport = HttpTransport()
+        engine = Engine(
+            [endpoint_of(provider) for provider in config.providers.values() if provider.usable],
+            transport=transport,
+            ledger=ledger,
+            book=book,
+            clock=clock,
+            rng=rng,
+            observer=observer,
+        )
+        routes = Routes(config, owner=owner_of)
+        return cls(
+            config=config,
+            engine=engine,
+            routes=routes,
+            ledger=ledger,
+            transport=transport,
+            clock=clock,
+            rng=rng,
+        )
+
+    async def aclose(self) -> None:
+        """Closes connections, then the ledger: what ended last is written down last."""
+        try:
+            await self.transport.aclose()
+        finally:
+            await self.ledger.aclose()
+
+
+def endpoint_of(provider: Provider) -> Endpoint:
+    """A configured provider as the engine reaches it."""
+    row = provider.row
+    url = urlsplit(row.base_url)
+    headers: dict[bytes, bytes] = {
+        b"content-type": b"application/json",
+        b"accept": b"application/json, text/event-stream",
+        b"accept-encoding": b"identity",  # a stream that is compressed is a stream that is buffered
+        b"user-agent": f"holdfast/{__version__}".encode(),
+    }
+    headers |= {name.lower().encode(): value.encode() for name, value in row.headers}
+    if provider.key is not None:
+        headers[b"authorization"] = b"Bearer " + provider.key.reveal().encode()
+    headers |= {name.encode(): value.reveal().encode() for name, value in provider.headers.items()}
+    secrets = [*provider.headers.values()]
+    if provider.key is not None:
+        secrets.append(provider.key)
+    return Endpoint(
+        provider=provider.name,
+        dialect=DIALECTS[provider.dialect],
+        origin=Origin.parse(row.base_url),
+        path=url.path.rstrip("/") + row.chat_path + (f"?{url.query}" if url.query else ""),
+        headers=tuple(headers.items()),
+        secrets=tuple(secrets),
+    )
+
+
+async def _open_ledger(config: Config, clock: Clock, rng: Rng) -> Ledger:
+    from holdfast.ledger.sqlite import SqliteLedger  # tests bring a ledger in memory
+
+    return await SqliteLedger.open(
+        config.ledger.url,
+        clock=clock,
+        rng=rng,
+        durability=config.ledger.durability,
+        busy_timeout_s=config.ledger.busy_timeout_s,
+    )

@@ -1,0 +1,1 @@
+"""The HTTP door: raw ASGI, no framework on the hot path."""

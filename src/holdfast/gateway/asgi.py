@@ -1,0 +1,60 @@
+"""The few ASGI shapes that we use, and the answers that are the same everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["Message", "Receive", "Request", "Scope", "Send", "respond"]
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+HeaderList = list[tuple[bytes, bytes]]
+
+
+class Request(msgspec.Struct, kw_only=True):
+    """One HTTP request, as far as it was read."""
+
+    id: str
+    method: str
+    path: str
+    headers: dict[bytes, bytes]
+    """Names in lower case; of repeated ones the last."""
+    receive: Receive
+    send: Send
+    started_at: float
+    """Monotonic seconds."""
+    started_ns: int
+    key: str = "local"
+    """The name of the caller's key."""
+
+    def header(self, name: bytes) -> str | None:
+        value = self.headers.get(name)
+        return None if value is None else value.decode("latin-1").strip()
+
+
+async def respond(
+    request: Request,
+    status: int,
+    body: bytes,
+    *,
+    content_type: bytes = b"application/json",
+    headers: Iterable[tuple[bytes, bytes]] = (),
+) -> None:
+    """Sends a whole answer."""
+    fields: HeaderList = [
+        (b"content-type", content_type),
+        (b"content-length", b"%d" % len(body)),
+        (b"x-request-id", request.id.encode()),
+        (b"x-holdfast-request-id", request.id.encode()),
+        *headers,
+    ]
+    await request.send({"type": "http.response.start", "status": status, "headers": fields})
+    await request.send({"type": "http.response.body", "body": body})

@@ -1,0 +1,108 @@
+"""Running the gateway: uvicorn with uvloop and httptools, started, drained and stopped in order."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import TYPE_CHECKING
+
+import structlog
+import uvicorn
+
+from holdfast.app import App
+from holdfast.gateway.http import Gateway
+from holdfast.gateway.metrics import Metrics
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+    from types import FrameType
+
+    from holdfast.config import Config
+
+__all__ = ["serve"]
+
+_log = structlog.get_logger("holdfast.gateway")
+_CUT_GRACE_S = 5  # after the drain: error events go out, then connections are closed whatever they hold
+
+
+async def serve(config: Config, *, announce: Callable[[str], None]) -> None:
+    """Serves until SIGTERM or SIGINT, then drains: not ready, running requests finish, the ledger is flushed.
+
+    Args:
+        config: checked.
+        announce: told the base URL once connections are accepted.
+
+    Raises:
+        LedgerUnavailable: the ledger can't be opened.
+        OSError: the address can't be bound.
+    """
+    app = await App.start(config)
+    try:
+        metrics = Metrics(app.ledger)
+        app.engine.observer = metrics
+        gateway = Gateway(app, metrics)
+        server = _Server(gateway, config, announce)
+        await server.run_to_end()
+    finally:
+        await app.aclose()
+        _log.info("stopped")
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's, with our order of stopping."""
+
+    def __init__(self, gateway: Gateway, config: Config, announce: Callable[[str], None]) -> None:
+        settings = config.gateway
+        super().__init__(
+            uvicorn.Config(
+                gateway,
+                host=settings.host,
+                port=settings.port,
+                loop="none",  # it runs on the loop that is there
+                http="httptools",
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                date_header=False,
+                proxy_headers=False,
+                timeout_keep_alive=int(settings.keepalive_s),
+                timeout_graceful_shutdown=int(settings.drain_s) + _CUT_GRACE_S,
+            )
+        )
+        self._gateway = gateway
+        self._drain_s = settings.drain_s
+        self._announce = announce
+
+    async def run_to_end(self) -> None:
+        # uvicorn raises the captured signal again once it has stopped, for the handlers that were there before:
+        # with these in place it is over, instead of killing us before the ledger is closed.
+        before = {number: signal.signal(number, _ignore) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            await self.serve()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        for server in self.servers:
+            for bound in server.sockets:
+                host, port = bound.getsockname()[:2]
+                self._announce(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+                return
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._gateway.drain()
+        _log.info("draining", running=self._gateway.running, drain_s=self._drain_s)
+        timer = asyncio.get_running_loop().call_later(self._drain_s, self._gateway.cut)
+        try:
+            await super().shutdown(sockets)
+        finally:
+            timer.cancel()
+
+
+def _ignore(_number: int, _frame: FrameType | None) -> None:
+    """A signal that was served already."""
