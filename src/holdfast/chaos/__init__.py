@@ -3,13 +3,13 @@
 It shares no code with the product that it tests, so that a misreading of the wire can't hide on both sides.
 """
 
-from .config import ChaosConfig
-from .errors import ChaosError
-from .faults import FAULTS, Fault
-from .journal import Entry, Journal
-from .runner import Chaos, run_chaos, serve
-from .script import Script, parse
-from .server import ChaosServer
+from holdfast.chaos.config import ChaosConfig
+from holdfast.chaos.errors import ChaosError
+from holdfast.chaos.faults import FAULTS, Fault
+from holdfast.chaos.journal import Entry, Journal
+from holdfast.chaos.runner import Chaos, run_chaos, serve
+from holdfast.chaos.script import Script, parse
+from holdfast.chaos.server import ChaosServer
 
 __all__ = [
     "FAULTS",

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from .errors import ChaosError
-from .plan import Reply, whole
-from .wire.errors import ErrorBody, body_of
+from holdfast.chaos.errors import ChaosError
+from holdfast.chaos.plan import Reply, whole
+from holdfast.chaos.wire.errors import ErrorBody, body_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .book import Book
-    from .config import ChaosConfig
-    from .http import Request
-    from .journal import Entry, Journal
+    from holdfast.chaos.book import Book
+    from holdfast.chaos.config import ChaosConfig
+    from holdfast.chaos.http import Request
+    from holdfast.chaos.journal import Entry, Journal
 
 __all__ = ["Admin", "entry_json"]
 

@@ -10,43 +10,18 @@ from typing import TYPE_CHECKING, overload
 
 import msgspec
 
-from . import schema
-from .limits import Count, Few, Positive, Probability, Rate, Seconds
+from holdfast.chaos import schema
 
 if TYPE_CHECKING:
-    from .draws import Draw
-    from .wire.openai_chat import ChatRequest
+    from holdfast.chaos.draws import Draw
+    from holdfast.chaos.settings import AnswerSettings
+    from holdfast.chaos.wire.openai_chat import ChatRequest
 
-__all__ = ["Answer", "AnswerSettings", "Choice", "Numbered", "ToolCall", "Usage", "compose"]
+__all__ = ["Answer", "Choice", "Numbered", "ToolCall", "Usage", "compose"]
 
 _PIECE = 6  # characters per token of text that isn't numbered
 _CREATED = 1_754_000_000  # a constant: the time of day would make two runs of one seed differ
 _NO_LIMIT = 1 << 62
-
-
-class AnswerSettings(msgspec.Struct, frozen=True):
-    """What a step may say about the answer itself, apart from faults."""
-
-    tokens: Count | None = None
-    """Tokens of text; the configuration's ``tokens`` by default. The request's max_tokens still caps it."""
-    text: str | None = None
-    """This text instead of numbered tokens."""
-    reasoning: Count = 0
-    """Tokens of ``reasoning_content`` before the text."""
-    tools: Few | None = None
-    """Tool calls to make where the request brings tools; None: one, if ``tool_choice`` demands it."""
-    finish: str | None = None
-    """This finish reason instead of the true one."""
-    cached: Count = 0
-    """Prompt tokens reported as cached (at most all of them)."""
-    ttft: Seconds = 0.0
-    """Seconds to the first token."""
-    tps: Rate = 0.0
-    """Tokens per second after it; 0: as fast as the socket takes them."""
-    batch: Positive = 1
-    """Tokens per write, so that they share a TCP segment."""
-    chance: Probability = 1.0
-    """Probability that the step's faults happen at all."""
 
 
 class Numbered(Sequence[str]):
@@ -69,6 +44,10 @@ class Numbered(Sequence[str]):
         if not 0 <= index < self._count:
             raise IndexError(index)
         return f"{self._nonce}:{index} "
+
+    def first(self, count: int) -> Numbered:
+        """The first ``count`` of them."""
+        return Numbered(self._nonce, count)
 
     def __iter__(self) -> Iterator[str]:
         nonce = self._nonce
@@ -170,7 +149,7 @@ def _text(request: ChatRequest, settings: AnswerSettings, default_tokens: int, n
 def _first(pieces: Sequence[str], count: int) -> Sequence[str]:
     if len(pieces) <= count:
         return pieces
-    return Numbered(pieces._nonce, count) if isinstance(pieces, Numbered) else pieces[:count]
+    return pieces.first(count) if isinstance(pieces, Numbered) else pieces[:count]
 
 
 def _pieces(text: str) -> Sequence[str]:

@@ -6,11 +6,11 @@ import re
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from .script import Script, parse
+from holdfast.chaos.script import Script, parse
 
 if TYPE_CHECKING:
-    from .config import ChaosConfig
-    from .wire.openai_chat import ChatRequest
+    from holdfast.chaos.config import ChaosConfig
+    from holdfast.chaos.wire.openai_chat import ChatRequest
 
 __all__ = ["Book"]
 

@@ -7,25 +7,26 @@ import time
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from . import schema
-from .answer import Usage, compose
-from .book import Book
-from .draws import Draw
-from .errors import ChaosError
-from .journal import Entry, Texts
-from .pace import paced
-from .plan import Context, whole
-from .wire import openai_chat
-from .wire.errors import NAMED, ErrorBody, body_of
+from holdfast.chaos import schema
+from holdfast.chaos.answer import Usage, compose
+from holdfast.chaos.draws import Draw
+from holdfast.chaos.errors import ChaosError
+from holdfast.chaos.journal import Entry, Texts
+from holdfast.chaos.pace import paced
+from holdfast.chaos.plan import Context, whole
+from holdfast.chaos.wire import openai_chat
+from holdfast.chaos.wire.errors import NAMED, ErrorBody, body_of, for_status
 
 if TYPE_CHECKING:
-    from .answer import Answer, AnswerSettings
-    from .config import ChaosConfig
-    from .http import Request
-    from .journal import End, Journal
-    from .plan import Part, Reply
-    from .script import Step
-    from .wire.openai_chat import ChatRequest
+    from holdfast.chaos.answer import Answer
+    from holdfast.chaos.book import Book
+    from holdfast.chaos.config import ChaosConfig
+    from holdfast.chaos.http import Request
+    from holdfast.chaos.journal import End, Journal
+    from holdfast.chaos.plan import Part, Reply
+    from holdfast.chaos.script import Step
+    from holdfast.chaos.settings import AnswerSettings
+    from holdfast.chaos.wire.openai_chat import ChatRequest
 
 __all__ = ["Chat"]
 
@@ -108,12 +109,15 @@ class Chat:
             key_sha256=sha256(key).hexdigest() if key is not None else None,
             body=request.body[: self._config.body_keep],
             body_size=len(request.body),
+            head_size=sum(len(name) + len(value) for name, value in request.headers),
             body_sha256=sha256(request.body).hexdigest(),
         )
         self._journal.add(entry)
         return Attempt(self._journal, entry, self._config.text_keep)
 
     def _reply(self, request: Request, attempt: Attempt) -> Reply:
+        if request.too_large:
+            return _refusal(for_status(413))
         if not self.authorized(request):
             return _refusal(NAMED["invalid_api_key"])
         try:

@@ -1,16 +1,14 @@
 """What a chaos provider is told: strict, so that a misspelt name can't pass as a healthy provider."""
 
-from __future__ import annotations
-
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 
-from .errors import ChaosError, nearest
-from .limits import Count, Positive
-from .script import Script, parse
+from holdfast.chaos.errors import ChaosError, nearest
+from holdfast.chaos.limits import Count, Positive
+from holdfast.chaos.script import Script, parse
 
 __all__ = ["ChaosConfig"]
 
@@ -55,7 +53,7 @@ class ChaosConfig(msgspec.Struct, frozen=True):
                 _at(f"{table}.{name}", source)
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> ChaosConfig:
+    def from_dict(cls, values: dict[str, Any]) -> Self:
         """From decoded TOML or JSON. Raises :class:`ChaosError`, which names the setting."""
         if unknown := [name for name in values if name not in cls.__struct_fields__]:
             raise ChaosError(f"unknown setting {unknown[0]!r}: {nearest(unknown[0], cls.__struct_fields__)}")
@@ -65,7 +63,7 @@ class ChaosConfig(msgspec.Struct, frozen=True):
             raise ChaosError(str(error)) from None
 
     @classmethod
-    def load(cls, path: str | Path) -> ChaosConfig:
+    def load(cls, path: str | Path) -> Self:
         """From a TOML file: its ``[chaos]`` table, or the whole file where there is none.
 
         Raises :class:`ChaosError`, and OSError where the file can't be read.

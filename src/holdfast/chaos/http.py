@@ -11,17 +11,18 @@ from urllib.parse import parse_qs
 import httptools
 import msgspec
 
-from .play import Player, linger_reset
-from .wire.errors import ErrorBody, body_of
+from holdfast.chaos.play import Player, linger_reset
+from holdfast.chaos.wire.errors import ErrorBody, body_of
 
 if TYPE_CHECKING:
-    from .journal import End
-    from .plan import Part, Reply
+    from holdfast.chaos.journal import End
+    from holdfast.chaos.plan import Ending, Part, Reply
 
 __all__ = ["Connection", "Exchange", "Handler", "Request"]
 
 _MAX_HEAD = 65_536
 _MAX_WAITING = 64  # pipelined requests
+_ENDS: dict[Ending, End] = {"complete": "complete", "fin": "closed_by_us", "reset": "reset_by_us"}
 
 
 class Request(msgspec.Struct):
@@ -192,7 +193,7 @@ class Connection(asyncio.Protocol):
         """Our side of the exchange is over: end it as the reply says."""
         assert self._reply is not None  # noqa: S101  # only a playing player calls this
         ending = self._reply.ending
-        self._end({"complete": "complete", "fin": "closed_by_us", "reset": "reset_by_us"}[ending])
+        self._end(_ENDS[ending])
         if ending == "reset":
             linger_reset(self._transport)
         elif ending == "fin" or not self._keep_alive:

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from .answer import Usage
+from holdfast.chaos.answer import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .config import ChaosConfig
+    from holdfast.chaos.config import ChaosConfig
 
 __all__ = ["End", "Entry", "Journal", "Texts"]
 
@@ -43,6 +43,8 @@ class Entry(msgspec.Struct):
     body: bytes
     """Its first ``body_keep`` bytes."""
     body_size: int
+    head_size: int
+    """Bytes of its header names and values."""
     body_sha256: str
     model: str | None = None
     stream: bool = False
@@ -77,7 +79,14 @@ class Entry(msgspec.Struct):
 
     @property
     def weight(self) -> int:
-        return len(self.body) + len(self.text) + len(self.reasoning) + len(self.arguments) + 1024
+        return (
+            self.head_size
+            + len(self.body)
+            + len(self.text)
+            + len(self.reasoning)
+            + len(self.arguments)
+            + 1024
+        )
 
 
 class Texts:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from .answer import AnswerSettings
-    from .plan import Part
+    from holdfast.chaos.plan import Part
+    from holdfast.chaos.settings import AnswerSettings
 
 __all__ = ["paced"]
 

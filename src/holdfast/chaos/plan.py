@@ -6,14 +6,15 @@ only the player knows sockets.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 if TYPE_CHECKING:
-    from .answer import Answer
-    from .draws import Draw
+    from collections.abc import Iterable
+
+    from holdfast.chaos.answer import Answer
+    from holdfast.chaos.draws import Draw
 
 __all__ = ["FOREVER", "Billing", "Context", "Ending", "Kind", "Part", "Reply", "whole"]
 

@@ -11,17 +11,19 @@ import contextlib
 import socket
 import struct
 import sys
-from collections.abc import Callable
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from .plan import FOREVER
+from holdfast.chaos.plan import FOREVER
 
 if TYPE_CHECKING:
-    from .plan import Part, Reply
+    from collections.abc import Callable
+
+    from holdfast.chaos.plan import Part, Reply
 
 __all__ = ["Player", "linger_reset"]
 
+_LARGEST = 1 << 20  # bytes gathered for one write
 _BURST = 64  # writes before others get their turn
 _UNSENT_WAIT_S = 2.0  # longest wait for our kernel to send what it holds, before a reset
 _UNSENT_STEP_S = 0.0005
@@ -133,9 +135,8 @@ class Player:
             if part is None:
                 self._finish()
                 return
-            if part.pause:
-                if self._wait(part):
-                    return
+            if part.pause and self._wait(part):
+                return
             self._write_batch(part)
         if not self._blocked:
             self._timer = self._loop.call_soon(self._advance)
@@ -157,9 +158,16 @@ class Player:
         tokens = part.tokens
         following = next(self._parts, None)
         if self._reply.batch > 1:
-            while following is not None and not following.pause and tokens < self._reply.batch:
+            size = len(part.data)
+            while (
+                following is not None
+                and not following.pause
+                and tokens < self._reply.batch
+                and size < _LARGEST
+            ):
                 parts.append(following)
                 tokens += following.tokens
+                size += len(following.data)
                 following = next(self._parts, None)
         self._next = following
         data = part.data if len(parts) == 1 else b"".join([p.data for p in parts])

@@ -8,13 +8,13 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from .config import ChaosConfig
-from .server import ChaosServer
+from holdfast.chaos.config import ChaosConfig
+from holdfast.chaos.server import ChaosServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from .journal import Entry
+    from holdfast.chaos.journal import Entry
 
 __all__ = ["Chaos", "run_chaos", "serve"]
 

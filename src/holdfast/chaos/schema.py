@@ -16,7 +16,7 @@ __all__ = ["SchemaError", "text_for", "value_for"]
 
 _ENOUGH = 4  # depth from which only what is required is made, so that optional recursion ends
 _TOO_DEEP = 64
-_LARGEST = 10_000  # characters or items that a schema may demand of us
+_LARGEST = 10_000  # characters of a string, or values in all, that a schema may demand of us
 _FORMATS = {
     "date": "2025-01-31",
     "date-time": "2025-01-31T12:00:00Z",
@@ -42,7 +42,13 @@ def text_for(schema: Any, nonce: str) -> str:
 
 def value_for(schema: Any, nonce: str) -> Any:
     """A value that follows ``schema``. Raises :class:`SchemaError`."""
-    return _Maker(schema, nonce).make(schema, 0)
+    try:
+        return _Maker(schema, nonce).make(schema, 0)
+    except SchemaError:
+        raise
+    except (TypeError, AttributeError, ValueError, KeyError, ArithmeticError) as error:
+        # A schema is the caller's text: any of its keywords may have any shape.
+        raise SchemaError(f"this is no JSON schema: {error}") from None
 
 
 class _Maker:
@@ -50,8 +56,12 @@ class _Maker:
         self._root = root
         self._nonce = nonce
         self._count = 0
+        self._left = _LARGEST
 
     def make(self, schema: Any, depth: int) -> Any:
+        self._left -= 1
+        if self._left < 0:
+            raise SchemaError(f"the schema demands more than {_LARGEST} values")
         if depth > _TOO_DEEP:
             raise SchemaError("the schema demands an endless value")
         if schema is True:

@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from .answer import AnswerSettings
-from .errors import ChaosError, nearest
-from .faults import FAULTS, Fault, FaultSettings
-from .limits import Positive
-from .wire.errors import NAMED
+from holdfast.chaos.errors import ChaosError, nearest
+from holdfast.chaos.faults import FAULTS, Fault, FaultSettings
+from holdfast.chaos.limits import Positive
+from holdfast.chaos.settings import AnswerSettings
+from holdfast.chaos.wire.errors import NAMED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -189,7 +189,8 @@ class _Draft:
         elif name in _ANSWER:
             self._answer[name] = value
         elif head == "header" and rest:
-            self._owner("headers", name).setdefault("headers", {})[rest.lower()] = value
+            headers: dict[str, Any] = self._owner("headers", name).setdefault("headers", {})
+            headers[rest.lower()] = value
         elif name == "times":
             self._times = _times(value)
         else:

@@ -5,20 +5,20 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from .admin import Admin
-from .book import Book
-from .chat import Chat
-from .config import ChaosConfig
-from .http import Connection
-from .journal import Journal
-from .plan import whole
-from .wire import openai_chat
-from .wire.errors import NAMED, ErrorBody, body_of
+from holdfast.chaos.admin import Admin
+from holdfast.chaos.book import Book
+from holdfast.chaos.chat import Chat
+from holdfast.chaos.config import ChaosConfig
+from holdfast.chaos.http import Connection
+from holdfast.chaos.journal import Journal
+from holdfast.chaos.plan import whole
+from holdfast.chaos.wire import openai_chat
+from holdfast.chaos.wire.errors import NAMED, ErrorBody, body_of, for_status
 
 if TYPE_CHECKING:
-    from .http import Exchange, Request
-    from .journal import End
-    from .plan import Part, Reply
+    from holdfast.chaos.http import Exchange, Request
+    from holdfast.chaos.journal import End
+    from holdfast.chaos.plan import Part, Reply
 
 __all__ = ["ChaosServer"]
 
@@ -51,6 +51,7 @@ class ChaosServer:
         self._chat = Chat(self.config, self._book, self.journal)
         self._admin = Admin(self.config, self._book, self.journal)
         self._connections: set[Connection] = set()
+        self._gone = asyncio.Event()
         self._server: asyncio.Server | None = None
 
     @property
@@ -79,7 +80,8 @@ class ChaosServer:
             connection.abort()
         await self._server.wait_closed()
         while self._connections:  # aborts take effect in the loop's next turn
-            await asyncio.sleep(0)
+            self._gone.clear()
+            await self._gone.wait()
         self._server = None
 
     def script(self, pattern: str, source: Any) -> None:
@@ -98,21 +100,29 @@ class ChaosServer:
 
     def closed(self, connection: Connection) -> None:
         self._connections.discard(connection)
+        if not self._connections:
+            self._gone.set()
 
     def handle(self, request: Request) -> tuple[Reply, Exchange]:
+        if request.path in _CHAT and request.method == "POST":
+            return self._chat.handle(request)
+        reply = self._other(request)
+        if request.method == "HEAD":
+            reply.parts = ()
+        return reply, _UNSEEN
+
+    def _other(self, request: Request) -> Reply:
+        """Whatever is no attempt at an answer, and isn't in the journal."""
         if request.too_large:
-            message = "The request is larger than this server takes."
-            return _error(ErrorBody(413, "invalid_request_error", "request_too_large", message)), _UNSEEN
+            return _error(for_status(413))
         if request.path in _CHAT:
-            return (
-                self._chat.handle(request) if request.method == "POST" else (_wrong_method("POST"), _UNSEEN)
-            )
+            return _wrong_method("POST")
         if request.path.startswith("/admin/"):
-            return self._admin.handle(request), _UNSEEN
+            return self._admin.handle(request)
         if request.path in _MODELS or request.path == "/health":
-            return (self._read(request) if request.method == "GET" else _wrong_method("GET")), _UNSEEN
+            return self._read(request) if request.method in ("GET", "HEAD") else _wrong_method("GET")
         message = f"Unknown request URL: {request.method} {request.path}."
-        return _error(ErrorBody(404, "invalid_request_error", "unknown_url", message)), _UNSEEN
+        return _error(ErrorBody(404, "invalid_request_error", "unknown_url", message))
 
     def _read(self, request: Request) -> Reply:
         if request.path == "/health":

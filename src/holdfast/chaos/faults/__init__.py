@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..errors import ChaosError, nearest
-from . import (
+from holdfast.chaos.errors import ChaosError, nearest
+from holdfast.chaos.faults import (
     bad_utf8,
     change_id,
     comments,
@@ -27,7 +27,7 @@ from . import (
     truncate,
     wrong_type,
 )
-from .base import Fault, FaultSettings
+from holdfast.chaos.faults.base import Fault, FaultSettings
 
 __all__ = ["FAULTS", "Fault", "FaultSettings", "find"]
 

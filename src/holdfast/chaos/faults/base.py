@@ -1,13 +1,11 @@
 """What a fault is: a pure change to a healthy reply, a name, and settings with ranges and defaults."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
-from ..plan import Context, Reply
+from holdfast.chaos.plan import Context, Reply
 
 __all__ = ["Fault", "FaultSettings"]
 

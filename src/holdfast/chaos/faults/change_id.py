@@ -1,18 +1,13 @@
 """A stream whose id (or model) changes on its way."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Iterable, Iterator
+from typing import Literal
 
 import msgspec
 
-from .base import Fault, FaultSettings
-from .edit import After
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from ..plan import Context, Part, Reply
+from holdfast.chaos.faults.base import Fault, FaultSettings
+from holdfast.chaos.faults.edit import After
+from holdfast.chaos.plan import Context, Part, Reply
 
 
 class ChangeId(FaultSettings, frozen=True):
@@ -35,7 +30,7 @@ def _apply(reply: Reply, settings: ChangeId, context: Context) -> Reply:
 def _changed(parts: Iterable[Part], after: int, old: bytes, new: bytes) -> Iterator[Part]:
     seen = 0
     for part in parts:
-        if seen >= after and (part.is_content or seen > 0):
+        if seen >= after and part.kind != "role":
             part.data = part.data.replace(old, new, 1)
         seen += part.tokens
         yield part

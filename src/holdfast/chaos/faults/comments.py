@@ -1,17 +1,10 @@
 """Comments between the events, as proxies send them to keep a connection open."""
 
-from __future__ import annotations
+from collections.abc import Iterable, Iterator
 
-from typing import TYPE_CHECKING
-
-from ..limits import Positive
-from ..plan import Part, Reply
-from .base import Fault, FaultSettings
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from ..plan import Context
+from holdfast.chaos.faults.base import Fault, FaultSettings
+from holdfast.chaos.limits import Positive
+from holdfast.chaos.plan import Context, Part, Reply
 
 
 class Comments(FaultSettings, frozen=True):

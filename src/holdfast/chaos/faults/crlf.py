@@ -1,15 +1,9 @@
 """Events whose lines end with CR LF, as the standard allows."""
 
-from __future__ import annotations
+from collections.abc import Iterable, Iterator
 
-from typing import TYPE_CHECKING
-
-from .base import Fault, FaultSettings
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from ..plan import Context, Part, Reply
+from holdfast.chaos.faults.base import Fault, FaultSettings
+from holdfast.chaos.plan import Context, Part, Reply
 
 
 def _apply(reply: Reply, _settings: FaultSettings, _context: Context) -> Reply:

@@ -1,14 +1,10 @@
 """The answer ends after k tokens, without its end."""
 
-from __future__ import annotations
+from typing import Literal
 
-from typing import TYPE_CHECKING, Literal
-
-from .base import Fault, FaultSettings
-from .edit import After, first_tokens, plain_until, with_body
-
-if TYPE_CHECKING:
-    from ..plan import Context, Reply
+from holdfast.chaos.faults.base import Fault, FaultSettings
+from holdfast.chaos.faults.edit import After, first_tokens, plain_until, with_body
+from holdfast.chaos.plan import Context, Reply
 
 
 class Cut(FaultSettings, frozen=True):

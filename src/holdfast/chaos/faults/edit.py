@@ -7,14 +7,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
-from ..plan import Part, Reply
+from holdfast.chaos.plan import Part, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from ..plan import Context
+    from holdfast.chaos.plan import Context
 
-__all__ = ["After", "change_token", "first_tokens", "plain_body", "plain_until", "with_body", "without"]
+__all__ = [
+    "After",
+    "change_token",
+    "first_tokens",
+    "plain_body",
+    "plain_until",
+    "rewritten",
+    "with_body",
+    "without",
+]
 
 After = Annotated[int, msgspec.Meta(ge=0, le=10_000_000)]
 """Tokens that are served before the fault."""
@@ -58,17 +67,25 @@ def plain_body(reply: Reply) -> bytes:
 def plain_until(reply: Reply, context: Context, count: int | None) -> Part:
     """The start of a plain body, up to the ``count``-th token of the first choice (None: its last).
 
-    A body without text (tool calls) is cut in its middle.
+    A body without text (tool calls, an error) is cut in its middle.
     """
     body = plain_body(reply)
     choice = context.answer.choices[0]
-    if not choice.text:
+    opening = b'"content":"'
+    if not choice.text or opening not in body:
         return Part(body[: len(body) // 2], "body")
     tokens = len(choice.text) if count is None else min(count, len(choice.text))
     said = "".join(islice(choice.text, tokens))
-    opening = b'"content":"'
     end = body.index(opening) + len(opening) + len(msgspec.json.encode(said)) - 2
     return Part(body[:end], "body", tokens, said)
+
+
+def rewritten(reply: Reply, change: Callable[[bytes], bytes]) -> Reply:
+    """``reply`` with a changed plain body that still says the same."""
+    parts = list(reply.parts)
+    body = change(b"".join(part.data for part in parts))
+    tokens = sum(part.tokens for part in parts)
+    return with_body(reply, Part(body, "body", tokens, "".join(part.said for part in parts)))
 
 
 def with_body(reply: Reply, part: Part) -> Reply:

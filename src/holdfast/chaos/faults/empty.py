@@ -1,13 +1,7 @@
 """Status 200 and nothing else."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-from .base import Fault, FaultSettings
-
-if TYPE_CHECKING:
-    from ..plan import Context, Reply
+from holdfast.chaos.faults.base import Fault, FaultSettings
+from holdfast.chaos.plan import Context, Reply
 
 
 def _apply(reply: Reply, _settings: FaultSettings, context: Context) -> Reply:

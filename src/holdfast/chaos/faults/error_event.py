@@ -1,19 +1,13 @@
 """An error event in a stream, before or after some tokens."""
 
-from __future__ import annotations
+from collections.abc import Iterator
+from typing import Literal
 
-from typing import TYPE_CHECKING, Literal
-
-from ..plan import Part
-from ..wire import errors
-from ..wire.openai_chat import DONE
-from .base import Fault, FaultSettings
-from .edit import After, first_tokens
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from ..plan import Context, Reply
+from holdfast.chaos.faults.base import Fault, FaultSettings
+from holdfast.chaos.faults.edit import After, first_tokens
+from holdfast.chaos.plan import Context, Part, Reply
+from holdfast.chaos.wire import errors
+from holdfast.chaos.wire.openai_chat import DONE
 
 
 class ErrorEvent(FaultSettings, frozen=True):

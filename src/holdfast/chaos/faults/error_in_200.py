@@ -1,16 +1,9 @@
 """Status 200 with an error inside: as the body, or as a stream's first event."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-from ..plan import Part, Reply, whole
-from ..wire import errors
-from ..wire.openai_chat import DONE
-from .base import Fault, FaultSettings
-
-if TYPE_CHECKING:
-    from ..plan import Context
+from holdfast.chaos.faults.base import Fault, FaultSettings
+from holdfast.chaos.plan import Context, Part, Reply, whole
+from holdfast.chaos.wire import errors
+from holdfast.chaos.wire.openai_chat import DONE
 
 
 class ErrorIn200(FaultSettings, frozen=True):

@@ -1,14 +1,8 @@
 """Silence before the headers: until the client leaves, or for some seconds."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-from ..limits import Seconds
-from .base import Fault, FaultSettings
-
-if TYPE_CHECKING:
-    from ..plan import Context, Reply
+from holdfast.chaos.faults.base import Fault, FaultSettings
+from holdfast.chaos.limits import Seconds
+from holdfast.chaos.plan import Context, Reply
 
 
 class Hang(FaultSettings, frozen=True):

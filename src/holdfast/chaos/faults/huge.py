@@ -1,19 +1,13 @@
 """A valid answer whose text is far too long; sent in blocks, never held in memory."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Iterator
+from typing import Annotated
 
 import msgspec
 
-from ..plan import Part, Reply
-from .base import Fault, FaultSettings
-from .edit import plain_body
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from ..plan import Context
+from holdfast.chaos.faults.base import Fault, FaultSettings
+from holdfast.chaos.faults.edit import plain_body
+from holdfast.chaos.plan import Context, Part, Reply
 
 _BLOCK = b"x" * 65_536
 _MARK = b'"content":"'

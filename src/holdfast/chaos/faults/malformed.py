@@ -1,15 +1,8 @@
 """JSON that doesn't parse: one event of a stream, or a plain body."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-from ..plan import Part
-from .base import Fault, FaultSettings
-from .edit import After, change_token, plain_body, with_body
-
-if TYPE_CHECKING:
-    from ..plan import Context, Reply
+from holdfast.chaos.faults.base import Fault, FaultSettings
+from holdfast.chaos.faults.edit import After, change_token, plain_body, with_body
+from holdfast.chaos.plan import Context, Part, Reply
 
 
 class Malformed(FaultSettings, frozen=True):

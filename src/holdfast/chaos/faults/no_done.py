@@ -1,14 +1,8 @@
 """A stream with a finish reason, but without ``[DONE]``."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-from .base import Fault, FaultSettings
-from .edit import without
-
-if TYPE_CHECKING:
-    from ..plan import Context, Reply
+from holdfast.chaos.faults.base import Fault, FaultSettings
+from holdfast.chaos.faults.edit import without
+from holdfast.chaos.plan import Context, Reply
 
 
 def _apply(reply: Reply, _settings: FaultSettings, _context: Context) -> Reply:

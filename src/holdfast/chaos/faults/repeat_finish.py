@@ -1,18 +1,12 @@
 """The finish reason comes again, the same each time."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Iterable, Iterator
+from typing import Annotated
 
 import msgspec
 
-from ..plan import Part
-from .base import Fault, FaultSettings
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from ..plan import Context, Reply
+from holdfast.chaos.faults.base import Fault, FaultSettings
+from holdfast.chaos.plan import Context, Part, Reply
 
 
 class RepeatFinish(FaultSettings, frozen=True):

@@ -1,14 +1,8 @@
 """The right bytes, one (or a few) per TCP segment."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-from ..limits import Positive
-from .base import Fault, FaultSettings
-
-if TYPE_CHECKING:
-    from ..plan import Context, Reply
+from holdfast.chaos.faults.base import Fault, FaultSettings
+from holdfast.chaos.limits import Positive
+from holdfast.chaos.plan import Context, Reply
 
 
 class Segments(FaultSettings, frozen=True):

@@ -1,16 +1,11 @@
 """The first token is late."""
 
-from __future__ import annotations
+from typing import Literal
 
-from typing import TYPE_CHECKING, Literal
-
-from ..limits import Seconds
-from .base import Fault, FaultSettings
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from ..plan import Context, Part, Reply
+from holdfast.chaos.faults.base import Fault, FaultSettings
+from holdfast.chaos.faults.edit import change_token
+from holdfast.chaos.limits import Seconds
+from holdfast.chaos.plan import Context, Part, Reply
 
 
 class Slow(FaultSettings, frozen=True):
@@ -23,19 +18,13 @@ def _apply(reply: Reply, settings: Slow, context: Context) -> Reply:
     if not context.stream or settings.headers == "late":
         reply.delay += settings.seconds
     else:
-        reply.parts = _late(reply.parts, settings.seconds)
+
+        def late(part: Part) -> Part:
+            part.pause += settings.seconds
+            return part
+
+        reply.parts = change_token(reply.parts, 0, late)
     return reply
-
-
-def _late(parts: Iterable[Part], seconds: float) -> Iterator[Part]:
-    rest = iter(parts)
-    for part in rest:
-        if part.kind != "role":
-            part.pause += seconds
-            yield part
-            break
-        yield part
-    yield from rest
 
 
 FAULT = Fault("slow", "the first token is late", _apply, Slow, primary="seconds")

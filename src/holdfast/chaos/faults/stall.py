@@ -1,16 +1,9 @@
 """Silence after k tokens, with the connection open."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-from ..limits import Seconds
-from ..plan import FOREVER, Part
-from .base import Fault, FaultSettings
-from .edit import After, change_token, plain_body, plain_until
-
-if TYPE_CHECKING:
-    from ..plan import Context, Reply
+from holdfast.chaos.faults.base import Fault, FaultSettings
+from holdfast.chaos.faults.edit import After, change_token, plain_until
+from holdfast.chaos.limits import Seconds
+from holdfast.chaos.plan import FOREVER, Context, Part, Reply
 
 
 class Stall(FaultSettings, frozen=True):
@@ -23,11 +16,15 @@ class Stall(FaultSettings, frozen=True):
 def _apply(reply: Reply, settings: Stall, context: Context) -> Reply:
     pause = FOREVER if settings.seconds is None else settings.seconds
     if not context.stream:
-        body = plain_body(reply)
+        parts = list(reply.parts)
         start = plain_until(reply, context, settings.after)
-        total = context.answer.usage.completion_tokens
-        said = "".join(context.answer.choices[0].text)[len(start.said) :]
-        rest = Part(body[len(start.data) :], "body", total - start.tokens, said, pause=pause)
+        rest = Part(
+            b"".join(part.data for part in parts)[len(start.data) :],
+            "body",
+            sum(part.tokens for part in parts) - start.tokens,
+            "".join(part.said for part in parts)[len(start.said) :],
+            pause=pause,
+        )
         reply.parts = (start, rest)
         reply.early_head = True
         return reply

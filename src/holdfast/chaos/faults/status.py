@@ -1,21 +1,18 @@
 """Any HTTP status, with the body that fits it or one of one's own."""
 
-from __future__ import annotations
-
 import re
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import msgspec
 
-from ..limits import HeaderText
-from ..plan import whole
-from ..wire import errors
-from .base import Fault, FaultSettings
-
-if TYPE_CHECKING:
-    from ..plan import Context, Reply
+from holdfast.chaos.faults.base import Fault, FaultSettings
+from holdfast.chaos.limits import HeaderText
+from holdfast.chaos.plan import Context, Reply, whole
+from holdfast.chaos.wire import errors
 
 _NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110: a token
+
+_BODILESS = (204, 205, 304)  # a body here would be read as the start of the next answer
 
 Code = Annotated[int, msgspec.Meta(ge=200, le=599)]
 
@@ -33,7 +30,7 @@ class Status(FaultSettings, frozen=True):
     body: str | None = None
     """This body instead, as it stands."""
     content_type: HeaderText = "application/json"
-    headers: dict[str, HeaderText] = {}
+    headers: dict[str, HeaderText] = msgspec.field(default_factory=dict)
     """More headers."""
 
     def __post_init__(self) -> None:
@@ -49,7 +46,8 @@ def _apply(_reply: Reply, settings: Status, context: Context) -> Reply:
     if settings.message is not None:
         error = msgspec.structs.replace(error, message=settings.message)
     body = errors.body_of(error, context.model) if settings.body is None else settings.body.encode()
-    reply = whole(settings.code or error.status, body, settings.content_type)
+    status = settings.code or error.status
+    reply = whole(status, b"" if status in _BODILESS else body, settings.content_type)
     if settings.retry_after is not None:
         reply.headers["retry-after"] = str(settings.retry_after)
     if settings.retry_after_ms is not None:

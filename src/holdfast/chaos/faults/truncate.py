@@ -1,16 +1,11 @@
 """A plain body shorter than its content-length says."""
 
-from __future__ import annotations
+from typing import Literal
 
-from typing import TYPE_CHECKING, Literal
-
-from ..limits import Positive
-from ..plan import Part, Reply
-from .base import Fault, FaultSettings
-from .edit import plain_body
-
-if TYPE_CHECKING:
-    from ..plan import Context
+from holdfast.chaos.faults.base import Fault, FaultSettings
+from holdfast.chaos.faults.edit import plain_body
+from holdfast.chaos.limits import Positive
+from holdfast.chaos.plan import Context, Part, Reply
 
 
 class Truncate(FaultSettings, frozen=True):

@@ -1,15 +1,8 @@
 """A page where an answer should be: 200, and HTML."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-from ..limits import HeaderText
-from ..plan import whole
-from .base import Fault, FaultSettings
-
-if TYPE_CHECKING:
-    from ..plan import Context, Reply
+from holdfast.chaos.faults.base import Fault, FaultSettings
+from holdfast.chaos.limits import HeaderText
+from holdfast.chaos.plan import Context, Reply, whole
 
 
 class WrongType(FaultSettings, frozen=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from ..errors import nearest
+from holdfast.chaos.errors import nearest
 
 __all__ = ["NAMED", "ErrorBody", "body_of", "for_status", "named"]
 

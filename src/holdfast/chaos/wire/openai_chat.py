@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 
-from ..plan import Part, Reply
-from .errors import ErrorBody
+from holdfast.chaos.plan import Part, Reply
+from holdfast.chaos.wire.errors import ErrorBody
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ..answer import Answer, Choice, Usage
+    from holdfast.chaos.answer import Answer, Choice, Usage
 
 __all__ = ["DONE", "ChatRequest", "Refused", "decode", "event", "healthy", "models"]
 
