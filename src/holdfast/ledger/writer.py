@@ -99,13 +99,10 @@ class GroupWriter:
     """A ledger on a :class:`Store`.
 
     Args:
-        store: opened; the writer closes it.
-        clock: dates.
-        max_group: intents and ends in one transaction.
-        max_queued: ends that may wait; from then on ``begin`` refuses. What is in flight by then still gets in.
-        lease_s: the store's lease; renewed three times as often.
-        close_s: how long ``aclose`` tries to write what still waits.
-        monotonic: seconds, for pauses and the lease.
+        store: opened; the writer closes it. clock: dates. max_group: intents and ends in one transaction.
+        max_queued: ends that may wait; from then on ``begin`` refuses. What is in flight by then still gets
+        in. lease_s: the store's lease; renewed three times as often. close_s: how long ``aclose`` tries to
+        write what still waits. monotonic: seconds, for pauses and the lease.
     """
 
     def __init__(
