@@ -7,7 +7,6 @@ of :mod:`holdfast.testing` an hour passes in milliseconds, and a run replays fro
 
 from __future__ import annotations
 
-import asyncio
 import random
 import time
 from typing import Protocol
@@ -19,7 +18,7 @@ class Clock(Protocol):
     """Where durations and dates come from."""
 
     def monotonic(self) -> float:
-        """Seconds, never going back: for durations. The running event loop's own time."""
+        """Seconds, never going back, on the running event loop's own scale: for durations and for ``loop.call_at``."""
         ...
 
     def wall_ns(self) -> int:
@@ -43,7 +42,8 @@ class SystemClock:
     """The machine's own time."""
 
     def monotonic(self) -> float:
-        return asyncio.get_running_loop().time()
+        # asyncio's and uvloop's loops count on the same scale, but uvloop's own time() moves in whole milliseconds
+        return time.monotonic()
 
     def wall_ns(self) -> int:
         return time.time_ns()
