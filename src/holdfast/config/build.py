@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -318,6 +317,7 @@ class Builder:
         prices = {
             name: {setting: _as_price(value) for setting, value in table.items()}
             for name, table in self._doc.prices.items()
+            if not any(isinstance(value, Substituted) and not value.variables for value in table.values())
         }
         if prices:
             self.problems += [Problem((), problem) for problem in parse_overrides(prices)[1]]
@@ -346,8 +346,10 @@ def _why_no_model(model: str) -> str | None:
 
 
 def _as_price(value: Any) -> Any:
-    number = fields.as_number(value) if isinstance(value, Substituted) else None
-    return value if number is None else Decimal(number)
+    if not isinstance(value, Substituted):
+        return value
+    number = fields.as_number(value)
+    return str(value) if number is None else number
 
 
 def _or(names: Iterable[str]) -> str:

@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import pytest
+from tests.unit.config.reading import EXAMPLE, WALL, read
 
 from holdfast.config import CHAT, check, load, with_simulated
 from holdfast.engine.policy import Retry
 from holdfast.engine.route import Routes
 from holdfast.errors import UnknownModel
-from tests.unit.config.reading import EXAMPLE, WALL, read
 
 NOVEMBER_2026_NS = 1_795_000_000 * 10**9
 
@@ -107,7 +107,8 @@ def test_a_file_that_names_no_providers_has_those_of_the_environment() -> None:
 
 def test_simulated_providers_stand_behind_chat() -> None:
     config = with_simulated(
-        load(None, {}), {"simulated-a": "http://127.0.0.1:9001/v1/", "simulated-b": "http://127.0.0.1:9002/v1"}
+        load(None, {}),
+        {"simulated-a": "http://127.0.0.1:9001/v1/", "simulated-b": "http://127.0.0.1:9002/v1"},
     )
     assert config.has_providers
     assert config.providers["simulated-a"].base_url == "http://127.0.0.1:9001/v1"

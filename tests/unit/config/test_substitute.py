@@ -97,7 +97,12 @@ def test_what_a_variable_holds_is_never_read_again(value: str) -> None:
 
 @given(st.text(alphabet="${}AB:-? x", max_size=60))
 def test_any_text_is_filled_in_or_refused_without_showing_a_value(text: str) -> None:
+    assert "canary" not in refusal(text, {"A": "canary-in-a", "B": "canary-in-b"})
+
+
+def refusal(text: str, env: dict[str, str]) -> str:
     try:
-        substitute(text, {"A": "canary-in-a", "B": "canary-in-b"})
+        substitute(text, env)
     except SubstitutionError as error:
-        assert "canary" not in str(error)
+        return str(error)
+    return ""
