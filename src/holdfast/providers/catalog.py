@@ -118,7 +118,7 @@ def in_order(names: Iterable[str]) -> list[str]:
 
 def nearest(name: str, names: Iterable[str], *, most: int = 3) -> list[str]:
     """Up to ``most`` of ``names`` that ``name`` may have been meant for, best first, for error messages."""
-    # Matching is quadratic and the name is a caller's: nobody mistypes a hundred characters.
+    # The name is a caller's and may be megabytes; nobody mistypes a hundred characters.
     wanted = name[:100].lower()
     by_lower = {candidate.lower(): candidate for candidate in names}
     return [by_lower[found] for found in difflib.get_close_matches(wanted, by_lower, n=most)]

@@ -104,9 +104,9 @@ def _is_called(listed: ModelInfo, name: str) -> bool:
         )
     names = {listed.id.lower(), *(text.rstrip("-.@:") for text in _literals(listed.match))}
     forms = {name}
-    for ending in (_DATE, _SNAPSHOT, _CHANNEL, _DATE, _SNAPSHOT):
+    for ending in (_DATE, _SNAPSHOT, _CHANNEL):
         forms |= {ending.sub("", form) for form in forms}
-    return not forms.isdisjoint(names) or _fits_whole_pattern(listed.match, name)
+    return not forms.isdisjoint(names)
 
 
 def _clauses(match: MatchLogic) -> Iterator[MatchLogic]:
@@ -128,13 +128,3 @@ def _prefixes(match: MatchLogic) -> Iterator[str]:
         text = getattr(clause, "starts_with", None) or getattr(clause, "equals", None)
         if text is not None:
             yield text.lower()
-
-
-def _fits_whole_pattern(match: MatchLogic, name: str) -> bool:
-    """Whether a pattern that spells out the whole name (its date's digits, say) fits it."""
-    patterns = (getattr(clause, "regex", None) for clause in _clauses(match))
-    return any(
-        pattern.startswith("^") and pattern.endswith("$") and re.search(pattern, name) is not None
-        for pattern in patterns
-        if pattern is not None
-    )

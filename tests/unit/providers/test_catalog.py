@@ -64,9 +64,8 @@ class TestNearest:
     def test_nothing_near(self):
         assert nearest("zzz", ["chat", "drill"]) == []
 
-    def test_a_caller_cannot_make_it_slow(self):
-        # uncut, a name this long takes minutes: the match is quadratic
-        assert nearest("ab" * 500_000, ["ab" * 40_000, "chat"]) == []
+    def test_only_the_first_hundred_characters_of_a_caller_s_name_are_looked_at(self):
+        assert nearest("x" * 1_000, ["x" * 100, "chat"]) == ["x" * 100]
 
 
 def test_owner_without_a_row_is_still_named():

@@ -169,6 +169,13 @@ def test_what_is_left_out_costs_what_its_total_does():
     assert price.cost(usage).nano == 6 * 2_000 + 4 * 500 + 6 * 8_000
 
 
+def test_the_bound_takes_the_dearest_kind():
+    price = table(
+        '[prices."wall/m"]\ninput_per_1m = 2\noutput_per_1m = 8\ninput_audio_per_1m = 30\noutput_audio_per_1m = 60'
+    ).find("wall", "m")
+    assert price.bound(10, 5) == 10 * 30_000 + 5 * 60_000
+
+
 def test_the_id_changes_with_the_price():
     before = table('[prices."wall/m"]\ninput_per_1m = 2\noutput_per_1m = 8').find("wall", "m")
     after = table('[prices."wall/m"]\ninput_per_1m = 2\noutput_per_1m = 9').find("wall", "m")

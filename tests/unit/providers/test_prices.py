@@ -128,6 +128,13 @@ class TestLaws:
         bound = price.bound(usage.input_tokens + spare_in, usage.output_tokens + spare_out)
         assert price.cost(usage).nano <= bound
 
+    def test_bound_holds_where_all_of_it_is_speech(self):
+        price = PriceBook().price("openai", "gpt-realtime", NOW_NS)
+        heard = Usage(input_tokens=1_000, input_audio_tokens=1_000, output_tokens=0)
+        spoken = Usage(input_tokens=0, output_tokens=1_000, output_audio_tokens=1_000)
+        assert price.cost(heard).nano <= price.bound(1_000, 0)
+        assert price.cost(spoken).nano <= price.bound(0, 1_000)
+
     @given(models, usages(), st.sampled_from(["input", "cache_read", "cache_write", "output", "reasoning"]))
     def test_one_more_token_of_any_kind_never_costs_less(self, which, usage, kind):
         assume(not (kind == "cache_read" and usage.input_audio_tokens))
@@ -159,6 +166,7 @@ class TestUnknown:
             ("anthropic", "claude-3-opus-foo"),
             ("openai", "whisper-1"),  # by the hour
             ("openai", "tts-1"),  # by the character
+            ("mistral", "voxtral-small-24b-2507"),  # by the token and by the hour
             ("openai", "x" * 1_000_000),
             ("", ""),
         ],

@@ -86,6 +86,12 @@ class TestOverlap:
         assert cost.nano == 53_500
         assert cost.flag == "overlap"
 
+    def test_dearest_reading_where_the_overlap_has_no_price(self):
+        price = flat(input=1, cache_read="0.5", input_audio=10, output=1)
+        cost = price.cost(tokens(input_tokens=10, cache_read_tokens=3, input_audio_tokens=5))
+        assert cost.nano == 5 * 1_000 + 5 * 10_000  # three both, at the dearer; none both would be 53.5
+        assert cost.flag == "overlap"
+
     def test_no_guess_where_the_totals_leave_one_reading(self):
         price = flat(input=1, cache_read="0.5", input_audio=10, cache_audio_read=4, output=1)
         cost = price.cost(tokens(input_tokens=5, cache_read_tokens=3, input_audio_tokens=5))
@@ -104,13 +110,13 @@ class TestTiers:
         [
             Band(0, {"input": D(1), "output": D(10)}, D(1), D(10)),
             Band(200, {"input": D(2), "output": D(15)}, D(2), D(15)),
-            Band(500, {"input": D(4), "output": D(12)}, D(4), D(12)),
+            Band(500, {"input": D("1.5"), "output": D(12)}, D("1.5"), D(12)),
         ],
     )
 
     @pytest.mark.parametrize(
         ("input_tokens", "rates"),
-        [(0, (1, 10)), (200, (1, 10)), (201, (2, 15)), (500, (2, 15)), (501, (4, 12))],
+        [(0, (1, 10)), (200, (1, 10)), (201, (2, 15)), (500, (2, 15)), (501, (D("1.5"), 12))],
     )
     def test_the_whole_request_is_priced_by_the_tier_its_input_reaches(self, input_tokens, rates):
         cost = self.price.cost(tokens(input_tokens=input_tokens, output_tokens=3))
@@ -123,6 +129,9 @@ class TestTiers:
         used_in, used_out = min(used_in, most_in), min(used_out, most_out)
         cost = self.price.cost(tokens(input_tokens=used_in, output_tokens=used_out))
         assert cost.nano <= self.price.bound(most_in, most_out)
+
+    def test_bound_of_a_cheaper_tier_is_that_of_the_dearer_one_below(self):
+        assert self.price.bound(501, 50) == (501 * 2 + 50 * 15) * 1_000
 
     def test_bound_is_not_that_of_a_tier_out_of_reach(self):
         assert self.price.bound(200, 1) == (200 * 1 + 10) * 1_000

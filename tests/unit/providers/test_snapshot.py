@@ -29,6 +29,8 @@ def listed_id(provider, model):
         ("anthropic", "claude-sonnet-4-5-20250929", "claude-sonnet-4-5"),
         ("anthropic", "claude-sonnet-4-20250514", "claude-sonnet-4-0"),
         ("gemini", "models/gemini-2.5-flash", "gemini-2.5-flash"),
+        ("gemini", "gemini-2.5-flash-preview-05-20", "gemini-2.5-flash-preview"),
+        ("openai", "computer-use-preview-2025-03-11", "computer-use"),
         ("deepseek", "deepseek-chat", "deepseek-chat"),
         ("openrouter", "openai/gpt-4o-mini", "openai/gpt-4o-mini"),
         ("azure", "gpt-4o-mini", "gpt-4o-mini"),
@@ -55,7 +57,7 @@ def test_known_names(provider, model, expected):
         ("wall", "fb-ok"),
         ("meta", "fb-ok"),
         ("openai", ""),
-        ("openai", "gpt-4o" + "-" * 10_000_000),
+        ("openai", "ft:gpt-4o-2024-08-06:" + "x" * 300),  # longer than any real name
     ],
 )
 def test_an_unknown_name_is_nobody_s_relative(provider, model):
