@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import random
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from holdfast.clock import new_id
 from holdfast.ledger import AttemptRow, End, Intent
 from holdfast.ledger.sqlite import SqliteLedger, SqliteStore
 from holdfast.ledger.writer import GroupWriter
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 START_NS = 1_790_000_000_000_000_000
 

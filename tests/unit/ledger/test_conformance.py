@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from msgspec.structs import replace
@@ -13,6 +13,9 @@ from holdfast.clock import SystemClock, system_rng
 from holdfast.ledger import Counts, End, Intent, LedgerHealth, MemoryLedger, Record
 from holdfast.ledger.conformance import CHECKS, run_store_conformance
 from holdfast.ledger.sqlite import SqliteLedger
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def test_memory() -> None:
