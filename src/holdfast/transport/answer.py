@@ -23,6 +23,7 @@ class Answer:
         "_arrival",
         "_closed",
         "_connection",
+        "_encoding",
         "_failure",
         "_held",
         "_inflater",
@@ -42,6 +43,7 @@ class Answer:
         self._linger: asyncio.TimerHandle | None = None
         self._connection: Connection | None = connection
         self._held: bytes | bytearray = b""
+        self._encoding = ""
         self._inflater: Inflater | None = None
         self._failure: HoldfastError | None = None
         self._whole = False
@@ -58,7 +60,7 @@ class Answer:
 
     async def read_some(self) -> bytes:
         while True:
-            if data := self._take():
+            if not self._closed and (data := self._take()):
                 return data
             if self._closed or self._failure is not None:
                 raise self._why()
@@ -69,9 +71,7 @@ class Answer:
             await self._news()
 
     async def read_all(self, limit: int) -> bytes:
-        if (
-            self._whole and self._inflater is None and not self._closed
-        ):  # a short plain answer, which mostly comes in one segment
+        if self._whole and not self._encoding and not self._closed:  # short, plain, mostly in one segment
             body = self._take()
             if len(body) > limit:
                 raise BodyTooLong(limit)
@@ -89,7 +89,9 @@ class Answer:
 
     def release(self, linger_s: float) -> None:
         connection = self._connection
-        if connection is None or self._linger is not None or not self.status:
+        if self._linger is not None:
+            return
+        if connection is None or not self.status:
             self.close()
             return
         self._closed = True
@@ -99,18 +101,20 @@ class Answer:
 
     def _take(self) -> bytes:
         held = self._held
-        inflater = self._inflater
         if held:
             self._held = b""
             if self._connection is not None:
                 self._connection.resume()
         data = bytes(held)  # of bytes: itself, no copy
-        return data if inflater is None else self._inflate(inflater, data)
+        return self._inflate(data) if self._encoding else data
 
-    def _inflate(self, inflater: Inflater, data: bytes) -> bytes:
+    def _inflate(self, data: bytes) -> bytes:
+        # An unknown encoding is found out here, not at the head: status and headers are worth something without it.
         try:
-            if data or inflater.pending:
-                return inflater.step(data)
+            if self._inflater is None:
+                self._inflater = Inflater(self._encoding)
+            if data or self._inflater.pending:
+                return self._inflater.step(data)
         except BadAnswer as error:
             self._failure = error
         return b""
@@ -165,13 +169,7 @@ class Answer:
         self.status = status
         self.headers = headers
         self.until_eof = until_eof
-        if encoding:
-            try:
-                self._inflater = Inflater(encoding)
-            except BadAnswer as error:
-                self._failure = (
-                    error  # raised when the body is read: status and headers are still worth something
-                )
+        self._encoding = encoding
         self._wake()
 
     def add(self, data: bytes) -> None:
