@@ -30,6 +30,7 @@ def listed_id(provider, model):
         ("anthropic", "claude-sonnet-4-20250514", "claude-sonnet-4-0"),
         ("gemini", "models/gemini-2.5-flash", "gemini-2.5-flash"),
         ("gemini", "gemini-2.5-flash-preview-05-20", "gemini-2.5-flash-preview"),
+        ("gemini", "gemini-2.0-flash-001", "gemini-2.0-flash"),
         ("openai", "computer-use-preview-2025-03-11", "computer-use"),
         ("deepseek", "deepseek-chat", "deepseek-chat"),
         ("openrouter", "openai/gpt-4o-mini", "openai/gpt-4o-mini"),
