@@ -44,7 +44,10 @@ class _Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag=T
 
 
 class Started(_Event, frozen=True, kw_only=True):
-    """The answer's metadata. May come again as more is known: what was said first stays, ``extra`` replaces by key."""
+    """The answer's metadata.
+
+    May come again as more is known: what was said first stays; ``extra`` replaces by key (but for nulls).
+    """
 
     id: str = ""
     model: str = ""
@@ -144,7 +147,7 @@ class MessageLeftover(_Event, frozen=True, kw_only=True):
 
 
 class ChoiceLeftover(_Event, frozen=True, kw_only=True):
-    """Fields of the choice that only its dialect knows: ``extra`` replaces by key, ``more`` is added to what was there."""
+    """Fields of the choice that only its dialect knows: ``extra`` replaces by key (but for nulls), ``more`` is added."""
 
     choice: int
     extra: dict[str, Any] = msgspec.field(default_factory=dict)

@@ -259,7 +259,7 @@ class _Folding:
                 self._model = self._model or event.model
                 self._created = event.created if self._created is None else self._created
                 self._dialect = self._dialect or event.dialect
-                self._extra |= event.extra
+                _replace(self._extra, event.extra)
             case UsageReported():
                 self._usage = event.usage
             case Failed():
@@ -339,7 +339,16 @@ def _message_leftover(choice: _FoldingChoice, event: MessageLeftover) -> None:
 
 
 def _choice_leftover(choice: _FoldingChoice, event: ChoiceLeftover) -> None:
-    choice.extra = accumulate(choice.extra | event.extra, event.more)
+    _replace(choice.extra, event.extra)
+    if event.more:
+        choice.extra = accumulate(choice.extra, event.more)
+
+
+def _replace(into: dict[str, Any], new: dict[str, Any]) -> None:
+    """Later values replace, but a null never replaces a value: wires repeat their fields, empty, in every chunk."""
+    for name, value in new.items():
+        if value is not None or name not in into:
+            into[name] = value
 
 
 def _finished(choice: _FoldingChoice, event: Finished) -> None:
