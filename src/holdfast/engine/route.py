@@ -165,6 +165,8 @@ class Routes:
         return entries.values()
 
     def _find(self, model: str) -> Resolved | _Miss:
+        if not model:  # before the patterns: "*" would match it, and no provider has a model of no name
+            return self._missing(model, None)
         if not model.isprintable():  # it may become part of a path, a header and a log line
             return _Miss('"model" holds characters that can\'t be printed; use letters, digits and - _ . : /')
         name, config = fold(model), self._config
