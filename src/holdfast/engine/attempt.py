@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -11,6 +10,7 @@ from holdfast.dialects.base import Signal
 from holdfast.engine.guard import Guard, State
 from holdfast.errors import BadAnswer, HoldfastError, TimedOut
 from holdfast.resilience.retry_after import parse_retry_after
+from holdfast.resilience.timeout import Limit, timers
 from holdfast.transport.base import Outgoing
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ class Attempt:
         "_replay",
         "_scanner",
         "_stream",
+        "_timers",
         "_transport",
         "body",
         "endpoint",
@@ -97,6 +98,7 @@ class Attempt:
         self.first_byte_at: float | None = None
         self.first_token_at: float | None = None
         self._transport = transport
+        self._timers = timers()
         self._clock = clock
         self._deadline = deadline
         self._read_s = read_s
@@ -123,7 +125,7 @@ class Attempt:
             timeouts.first_token_s if self._stream else timeouts.answer_s
         )
         try:
-            async with asyncio.timeout_at(min(patience, self._deadline)):
+            with Limit(self._timers, min(patience, self._deadline)):
                 incoming = await self._open(timeouts)
                 if self._stream and self._replay is None:
                     return await self._until_commit(incoming)
@@ -151,7 +153,7 @@ class Attempt:
             idle = min(self._idle_left, _TRAILER_S) if guard.state is State.CLOSING else self._idle_left
             progress = guard.progress
             try:
-                async with asyncio.timeout_at(min(now + idle, until, self._deadline)):
+                with Limit(self._timers, min(now + idle, until, self._deadline)):
                     data = await incoming.read_some()
             except TimeoutError:
                 waited = self._clock.monotonic() - now
@@ -225,7 +227,7 @@ class Attempt:
         while True:
             idle = self._clock.monotonic() + self._tightened(self.target.timeouts.idle_s)
             try:
-                async with asyncio.timeout_at(min(idle, self._deadline)):
+                with Limit(self._timers, min(idle, self._deadline)):
                     data = await incoming.read_some()
             except TimeoutError:
                 raise self._timed_out("idle_s", idle) from None
@@ -243,7 +245,7 @@ class Attempt:
         while True:
             idle = self._clock.monotonic() + idle_s
             try:
-                async with asyncio.timeout_at(min(idle, self._deadline)):
+                with Limit(self._timers, min(idle, self._deadline)):
                     data = await incoming.read_some()
             except TimeoutError:
                 raise self._timed_out("idle_s", idle) from None

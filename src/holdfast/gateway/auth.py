@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -71,6 +72,9 @@ class Gatekeeper:
         return key
 
 
+@lru_cache(
+    maxsize=256
+)  # the same few names come with every request; a caller who invents them can't fill memory
 def _is_loopback_name(host: str) -> bool:
     try:
         name = urlsplit(f"//{host}").hostname or ""

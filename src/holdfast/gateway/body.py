@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from holdfast.errors import Abandoned, BodyTooLarge, InvalidRequest, RequestTimeout
+from holdfast.resilience.timeout import Limit, timers
 
 if TYPE_CHECKING:
     from holdfast.gateway.asgi import Message, Request
@@ -38,7 +38,7 @@ async def read_body(request: Request, *, limit: int, read_s: float) -> bytes:
         return body
     parts, size = [body], len(body)
     try:
-        async with asyncio.timeout_at(request.started_at + read_s):
+        with Limit(timers(), request.started_at + read_s):
             while message.get("more_body", False):
                 message = await request.receive()
                 if message["type"] == "http.disconnect":
@@ -55,7 +55,7 @@ async def read_body(request: Request, *, limit: int, read_s: float) -> bytes:
 async def _first(request: Request, read_s: float) -> Message:
     """The first piece: nearly always there already, and the whole."""
     try:
-        async with asyncio.timeout_at(request.started_at + read_s):
+        with Limit(timers(), request.started_at + read_s):
             message = await request.receive()
     except TimeoutError:
         raise _too_slow(read_s) from None

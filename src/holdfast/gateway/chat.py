@@ -24,6 +24,7 @@ from holdfast.errors import (
 from holdfast.gateway.asgi import respond
 from holdfast.gateway.body import read_body
 from holdfast.money.cost import format_usd
+from holdfast.resilience.timeout import timers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,12 +34,14 @@ if TYPE_CHECKING:
     from holdfast.dialects.base import Dialect
     from holdfast.engine.exchange import Exchange
     from holdfast.gateway.asgi import Request
+    from holdfast.resilience.timeout import Alarm
 
 __all__ = ["ChatDoor", "Running", "respond_error"]
 
 _TAG = re.compile(r"[\w.:/-]{1,64}")
 _MAX_TAGS = 16
 _COMMENT = b": waiting\n\n"
+_WATCH_AFTER_S = 0.05
 
 
 class ChatDoor:
@@ -99,6 +102,7 @@ class Running:
         "_stall_timer",
         "_task",
         "_watch",
+        "_watch_alarm",
     )
 
     def __init__(self, request: Request, exchange: Exchange) -> None:
@@ -107,12 +111,16 @@ class Running:
         self._headers_sent = False
         self._task: asyncio.Task[object] | None = asyncio.current_task()
         self._watch: asyncio.Task[None] | None = None
+        self._watch_alarm: Alarm | None = None
         self._sending_since: float | None = None
-        self._stall_timer: asyncio.TimerHandle | None = None
+        self._stall_timer: Alarm | None = None
 
     async def relay(self) -> None:
         """Opens the exchange and hands its answer on."""
-        self._watch = asyncio.create_task(self._watch_client())
+        # Most answers come sooner than this, and a client that leaves is noticed soon enough after it.
+        self._watch_alarm = timers().call_at(
+            self._exchange.clock.monotonic() + _WATCH_AFTER_S, self._start_watching
+        )
         try:
             if self._exchange.call.envelope.stream:
                 await self._stream()
@@ -140,11 +148,16 @@ class Running:
 
     def end(self) -> None:
         self._task = None
+        if self._watch_alarm is not None:
+            self._watch_alarm.cancel()
         if self._watch is not None:
             self._watch.cancel()
         if self._stall_timer is not None:
             self._stall_timer.cancel()
         self._exchange.close()
+
+    def _start_watching(self) -> None:
+        self._watch = asyncio.create_task(self._watch_client())
 
     async def _watch_client(self) -> None:
         """After its body a client says nothing more: the next message is that it left, or that we are done."""
@@ -224,14 +237,16 @@ class Running:
     def _arm_stall_timer(self) -> None:
         """Looks now and then whether a send has been stuck: a timer for each send would cost more than the send."""
         limit_s = self._exchange.call.resolved.policy.client_stall_s
-        self._stall_timer = asyncio.get_running_loop().call_later(limit_s / 2, self._check_stall, limit_s)
+        when = self._exchange.clock.monotonic() + limit_s / 2
+        self._stall_timer = timers().call_at(when, self._check_stall)
 
-    def _check_stall(self, limit_s: float) -> None:
+    def _check_stall(self) -> None:
+        limit_s = self._exchange.call.resolved.policy.client_stall_s
         since = self._sending_since
         if since is not None and self._exchange.clock.monotonic() - since >= limit_s:
             self.stop(Abandoned(f"the caller did not read its stream for {limit_s:g} s (client_stall_s)"))
             return
-        self._stall_timer = asyncio.get_running_loop().call_later(limit_s / 2, self._check_stall, limit_s)
+        self._arm_stall_timer()
 
 
 async def respond_error(request: Request, error: HoldfastError, dialect: Dialect) -> None:

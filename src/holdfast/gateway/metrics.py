@@ -1,13 +1,21 @@
-"""Prometheus metrics. Labels are bounded: providers, routes and outcomes are configured or ours, models are neither."""
+"""Prometheus metrics. Labels are bounded: providers, routes and outcomes are configured or ours, models are neither.
+
+Everything is counted on the event loop's own thread, in plain numbers, and turned into metrics when they are asked for: the
+client library's own counters take a lock for every count, eleven times a request.
+"""
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from typing import TYPE_CHECKING, Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
 if TYPE_CHECKING:
-    from prometheus_client.metrics import MetricWrapperBase
+    from collections.abc import Iterator
+
+    from prometheus_client.core import Metric
 
     from holdfast.errors import HoldfastError
     from holdfast.ledger.base import Ledger
@@ -18,72 +26,32 @@ __all__ = ["CONTENT_TYPE", "Metrics"]
 CONTENT_TYPE: Final = b"text/plain; version=0.0.4; charset=utf-8"
 
 _SECONDS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
-_KINDS: Final = (
-    ("input_tokens", "input"),
-    ("cache_read_tokens", "cache_read"),
-    ("cache_write_tokens", "cache_write"),
-    ("output_tokens", "output"),
-    ("reasoning_tokens", "reasoning"),
-)
+
+_COUNTERS: Final = {
+    "holdfast_requests": ("Requests that ended, by route and final state.", ("route", "state")),
+    "holdfast_refused": ("Requests refused before they were accepted.", ("reason",)),
+    "holdfast_attempts": ("Attempts at providers, by outcome.", ("provider", "outcome")),
+    "holdfast_tokens": ("Tokens billed; cached is part of input, reasoning of output.", ("provider", "kind")),
+    "holdfast_cost_usd": ("Dollars billed, by provider and how that is known.", ("provider", "source")),
+    "holdfast_unpriced_attempts": ("Billed attempts whose price nobody knows.", ("provider",)),
+}
+
+_HISTOGRAMS: Final = {
+    "holdfast_request_seconds": "From arrival to end.",
+    "holdfast_first_token_seconds": "From arrival to first content.",
+}
 
 
 class Metrics:
-    """Counts what the engine tells. Children are bound once per label set: a look-up by label costs more than the count."""
+    """The engine's observer, and a collector of what it saw."""
 
     def __init__(self, ledger: Ledger) -> None:
-        registry = self._registry = CollectorRegistry()
-        self._requests = Counter(
-            "holdfast_requests",
-            "Requests that ended, by route and final state.",
-            ["route", "state"],
-            registry=registry,
-        )
-        self._refused = Counter(
-            "holdfast_refused", "Requests refused before they were accepted.", ["reason"], registry=registry
-        )
-        self._attempts = Counter(
-            "holdfast_attempts",
-            "Attempts at providers, by outcome.",
-            ["provider", "outcome"],
-            registry=registry,
-        )
-        self._tokens = Counter(
-            "holdfast_tokens",
-            "Tokens that providers billed; cached is part of input, reasoning of output.",
-            ["provider", "kind"],
-            registry=registry,
-        )
-        self._cost = Counter(
-            "holdfast_cost_usd",
-            "Dollars billed, by provider and by how that is known.",
-            ["provider", "source"],
-            registry=registry,
-        )
-        self._unpriced = Counter(
-            "holdfast_unpriced_attempts",
-            "Billed attempts whose price nobody knows.",
-            ["provider"],
-            registry=registry,
-        )
-        self._duration = Histogram(
-            "holdfast_request_seconds", "From arrival to end.", ["route"], buckets=_SECONDS, registry=registry
-        )
-        self._first_token = Histogram(
-            "holdfast_first_token_seconds",
-            "From arrival to first content.",
-            ["route"],
-            buckets=_SECONDS,
-            registry=registry,
-        )
-        in_flight = self._in_flight = Gauge(
-            "holdfast_in_flight", "Accepted requests that have not ended.", registry=registry
-        )
-        in_flight.set(0)
-        queued = Gauge("holdfast_ledger_queued", "Ends that wait to be written.", registry=registry)
-        queued.set_function(lambda: ledger.health().queued)
-        healthy = Gauge("holdfast_ledger_ok", "1 while the ledger takes writes.", registry=registry)
-        healthy.set_function(lambda: float(ledger.health().ok))
-        self._bound: dict[tuple[int, tuple[str, ...]], MetricWrapperBase] = {}
+        self._ledger = ledger
+        self._counts: dict[str, dict[tuple[str, ...], int]] = {name: {} for name in _COUNTERS}
+        self._times: dict[str, dict[str, _Times]] = {name: {} for name in _HISTOGRAMS}
+        self._in_flight = 0
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
 
     def expose(self) -> bytes:
         """The text format."""
@@ -91,42 +59,83 @@ class Metrics:
 
     def refused(self, error: HoldfastError) -> None:
         """A request was turned away before it was accepted: no ledger row, a count."""
-        self._count(self._refused, error.label)
+        self._add("holdfast_refused", (error.label,))
 
     def accepted(self, intent: Intent) -> None:  # noqa: ARG002  # the Observer protocol's shape
-        self._in_flight.inc()
+        self._in_flight += 1
 
     def attempted(self, intent: Intent, row: AttemptRow) -> None:  # noqa: ARG002  # the Observer protocol's shape
-        self._count(self._attempts, row.provider, row.outcome)
-        if row.usage is not None:
-            for field, kind in _KINDS:
-                if amount := getattr(row.usage, field):
-                    self._count(self._tokens, row.provider, kind, amount=max(0, amount))
+        provider = row.provider
+        self._add("holdfast_attempts", (provider, row.outcome))
+        if (usage := row.usage) is not None:
+            self._add("holdfast_tokens", (provider, "input"), usage.input_tokens)
+            self._add("holdfast_tokens", (provider, "cache_read"), usage.cache_read_tokens)
+            self._add("holdfast_tokens", (provider, "cache_write"), usage.cache_write_tokens)
+            self._add("holdfast_tokens", (provider, "output"), usage.output_tokens)
+            self._add("holdfast_tokens", (provider, "reasoning"), usage.reasoning_tokens)
         if row.cost_nano is None:
-            self._count(self._unpriced, row.provider)
-        elif row.cost_nano:
-            self._count(self._cost, row.provider, row.billed, amount=row.cost_nano / 1e9)
+            self._add("holdfast_unpriced_attempts", (provider,))
+        else:
+            self._add("holdfast_cost_usd", (provider, row.billed), row.cost_nano)
 
     def ended(self, intent: Intent, end: End) -> None:
         route = intent.route or "direct"
-        self._in_flight.dec()
-        self._count(self._requests, route, end.state)
-        self._observe(self._duration, route, end.total_ms)
-        self._observe(self._first_token, route, end.first_token_ms)
+        self._in_flight -= 1
+        self._add("holdfast_requests", (route, end.state))
+        self._time("holdfast_request_seconds", route, end.total_ms)
+        self._time("holdfast_first_token_seconds", route, end.first_token_ms)
 
-    def _count(self, metric: Counter, *labels: str, amount: float = 1.0) -> None:
-        child = self._child(metric, labels)
-        if isinstance(child, Counter):
-            child.inc(amount)
+    def collect(self) -> Iterator[Metric]:
+        """What prometheus_client asks a collector for."""
+        for name, (text, labels) in _COUNTERS.items():
+            family = CounterMetricFamily(name, text, labels=labels)
+            scale = 1e-9 if name == "holdfast_cost_usd" else 1  # counted in nano-dollars, exactly
+            for values, amount in self._counts[name].items():
+                family.add_metric(values, amount * scale)
+            yield family
+        for name, text in _HISTOGRAMS.items():
+            histogram = HistogramMetricFamily(name, text, labels=("route",))
+            for route, times in self._times[name].items():
+                histogram.add_metric((route,), times.cumulative(), times.total)
+            yield histogram
+        health = self._ledger.health()
+        yield GaugeMetricFamily(
+            "holdfast_in_flight", "Accepted requests that have not ended.", self._in_flight
+        )
+        yield GaugeMetricFamily("holdfast_ledger_queued", "Ends that wait to be written.", health.queued)
+        yield GaugeMetricFamily("holdfast_ledger_ok", "1 while the ledger takes writes.", int(health.ok))
 
-    def _observe(self, metric: Histogram, route: str, value_ms: float | None) -> None:
-        child = self._child(metric, (route,))
-        if isinstance(child, Histogram) and value_ms is not None:
-            child.observe(value_ms / 1e3)
+    def _add(self, name: str, labels: tuple[str, ...], amount: int | None = 1) -> None:
+        if amount is not None and amount > 0:  # a counter only grows: a usage below zero is flagged elsewhere
+            series = self._counts[name]
+            series[labels] = series.get(labels, 0) + amount
 
-    def _child(self, metric: MetricWrapperBase, labels: tuple[str, ...]) -> MetricWrapperBase:
-        key = (id(metric), labels)
-        child = self._bound.get(key)
-        if child is None:
-            child = self._bound[key] = metric.labels(*labels)
-        return child
+    def _time(self, name: str, route: str, value_ms: float | None) -> None:
+        if value_ms is None:
+            return
+        series = self._times[name]
+        times = series.get(route)
+        if times is None:
+            times = series[route] = _Times()
+        times.add(value_ms / 1e3)
+
+
+class _Times:
+    """One histogram's numbers."""
+
+    __slots__ = ("buckets", "total")
+
+    def __init__(self) -> None:
+        self.buckets = [0] * (len(_SECONDS) + 1)
+        self.total = 0.0
+
+    def add(self, seconds: float) -> None:
+        self.buckets[bisect_left(_SECONDS, seconds)] += 1
+        self.total += seconds
+
+    def cumulative(self) -> list[tuple[str, float]]:
+        sums, so_far = [], 0
+        for bound, count in zip((*_SECONDS, float("inf")), self.buckets, strict=True):
+            so_far += count
+            sums.append(("+Inf" if bound == float("inf") else str(bound), float(so_far)))
+        return sums
