@@ -150,11 +150,7 @@ class LedgerReader:
 
         What is written meanwhile may or may not be among them; nothing comes twice.
         """
-        values = msgspec.structs.asdict(which or Filter())
-        values["since_ns"] = _EARLIEST if values["since_ns"] is None else values["since_ns"]
-        values["until_ns"] = _LATEST if values["until_ns"] is None else values["until_ns"]
-        edge = _EARLIEST if order == "oldest" else _LATEST
-        values |= {"after_ns": edge, "after_seq": edge}
+        values = _bounds(which or Filter(), order)
         left = _LATEST if limit is None else limit
         while left > 0:
             values["page"] = page = min(_PAGE, left)
@@ -174,42 +170,51 @@ class LedgerReader:
             wait: called between looks; sleeps, and returns whether to go on.
             recent: how many to begin with.
         """
-        with _readable(self._path):
+        with self._snapshot():
             seq: int = self._connection.execute(_LAST).fetchone()[0]
             pending = {request_id for (request_id,) in self._connection.execute(_OPEN)}
-        shown = list(self.requests(limit=recent))
-        yield from reversed(shown)
-        pending -= {record.intent.id for record in shown if record.end is not None}
+            shown = self._fetch(_BY_AGE["newest"], _bounds(Filter(), "newest") | {"page": recent})
+        for _, record in reversed(shown):
+            yield record
         while wait():
             for _, record in self._records(_THESE, (msgspec.json.encode(sorted(pending)).decode(),)):
                 pending.discard(record.intent.id)
                 yield record
-            for newest, record in self._records(_SINCE, (seq, _PAGE)):
-                seq = newest
-                if record.end is None:
-                    pending.add(record.intent.id)
-                yield record
+            full = True
+            while full:
+                page = self._records(_SINCE, (seq, _PAGE))
+                full = len(page) == _PAGE
+                for newest, record in page:
+                    seq = newest
+                    if record.end is None:
+                        pending.add(record.intent.id)
+                    yield record
 
     def counts(self) -> Counts:
         """Exact, from one snapshot; looks at every row."""
-        with _readable(self._path):
-            self._connection.execute("BEGIN")
-            try:
-                accepted = self._connection.execute(_COUNT).fetchone()[0]
-                by_state = dict(self._connection.execute(_COUNT_BY_STATE).fetchall())
-            finally:
-                self._connection.execute("COMMIT")
+        with self._snapshot():
+            accepted = self._connection.execute(_COUNT).fetchone()[0]
+            by_state = dict(self._connection.execute(_COUNT_BY_STATE).fetchall())
         return Counts(accepted=accepted, **by_state)
 
-    def _records(self, sql: str, values: Any) -> list[tuple[int, Record]]:
-        """With each one's ``seq``, from one snapshot."""
+    @contextlib.contextmanager
+    def _snapshot(self) -> Iterator[None]:
+        """All that is read within is of one moment."""
         with _readable(self._path):
             self._connection.execute("BEGIN")
             try:
-                rows = self._connection.execute(sql, values).fetchall()
-                attempts = self._attempts([row[1] for row in rows])
+                yield
             finally:
-                self._connection.execute("COMMIT")
+                self._connection.execute("ROLLBACK")
+
+    def _records(self, sql: str, values: Any) -> list[tuple[int, Record]]:
+        """Each with its ``seq``."""
+        with self._snapshot():
+            return self._fetch(sql, values)
+
+    def _fetch(self, sql: str, values: Any) -> list[tuple[int, Record]]:
+        rows = self._connection.execute(sql, values).fetchall()
+        attempts = self._attempts([row[1] for row in rows])
         return [(row[0], read_record(row[1:], tuple(attempts.get(row[1], ())))) for row in rows]
 
     def _attempts(self, ids: list[str]) -> dict[str, list[AttemptRow]]:
@@ -218,6 +223,17 @@ class LedgerReader:
             for row in self._connection.execute(_ATTEMPTS, (msgspec.json.encode(ids).decode(),)):
                 found.setdefault(row[0], []).append(read_attempt(row[1:]))
         return found
+
+
+def _bounds(which: Filter, order: Order) -> dict[str, Any]:
+    values = msgspec.structs.asdict(which)
+    edge = _EARLIEST if order == "oldest" else _LATEST
+    return values | {
+        "since_ns": _EARLIEST if which.since_ns is None else which.since_ns,
+        "until_ns": _LATEST if which.until_ns is None else which.until_ns,
+        "after_ns": edge,
+        "after_seq": edge,
+    }
 
 
 @contextlib.contextmanager
