@@ -1,0 +1,64 @@
+"""All commands in one place, and the one edge where errors become a line on stderr and an exit code."""
+
+import sys
+from typing import Annotated, NoReturn
+
+import typer
+
+from holdfast import __version__
+from holdfast.cli import chaos, check, explain, ledger, serve
+from holdfast.cli.output import complain
+from holdfast.errors import HoldfastError
+
+__all__ = ["app", "run"]
+
+app = typer.Typer(
+    name="holdfast",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help: the examples keep their lines, on any terminal and in a pipe
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(serve.serve)
+app.command()(check.check)
+app.command()(explain.explain)
+app.add_typer(ledger.app, name="ledger")
+app.add_typer(chaos.app, name="chaos")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"holdfast {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def holdfast(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """An LLM gateway that keeps its promises when providers fail, and writes everything down.
+
+    \b
+    Start here:
+      holdfast serve              no keys yet? it simulates providers, and says so
+      holdfast ledger tail        watch the record of every request
+      holdfast serve --help       how to bring your own providers
+
+    Exit codes: 0 done, 1 an error was found or met, 2 called wrongly.
+    """
+    del version  # its callback has answered
+
+
+def run() -> NoReturn:
+    """Runs what the process was called with."""
+    try:
+        app(prog_name="holdfast")
+    except HoldfastError as error:
+        complain(error.message)
+    except OSError as error:
+        complain(f"{error.filename}: {error.strerror}" if error.filename is not None else str(error))
+    sys.exit(1)

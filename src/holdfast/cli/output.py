@@ -1,0 +1,66 @@
+"""How everything is said: results on stdout, complaints on stderr, colours only for people who look at a terminal."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from rich.console import RenderableType
+
+__all__ = ["clean", "complain", "console", "say", "say_json", "say_table"]
+
+_PIPE_WIDTH = 1_000  # a pipe has no edge to fold at
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Rich honours NO_COLOR and writes no colours where nobody looks."""
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() else _PIPE_WIDTH
+    return Console(stderr=stderr, width=width, markup=False, highlight=False, emoji=False, soft_wrap=True)
+
+
+def say(text: RenderableType = "") -> None:
+    """A line on stdout, there at once, never folded: what is printed to be pasted must be pastable."""
+    console().print(text)
+    sys.stdout.flush()
+
+
+def say_json(value: Any, *, indent: int = 2) -> None:
+    """One JSON document on stdout; with ``indent=0`` one line."""
+    data = msgspec.json.encode(value)
+    sys.stdout.write((msgspec.json.format(data, indent=indent) if indent else data).decode() + "\n")
+    sys.stdout.flush()
+
+
+def say_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Iterable[str] = ()) -> None:
+    """A table on stdout. Numbers' columns are named in ``right``."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    aligned = frozenset(right)
+    for column in columns:
+        table.add_column(column, justify="right" if column in aligned else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(clean(cell)) for cell in row))
+    say(table)
+
+
+def complain(message: str) -> None:
+    """An error on stderr."""
+    text = Text("error: ", style="bold red", end="")
+    text.append("\n".join(clean(line) for line in message.splitlines()), style="not bold default")
+    console(stderr=True).print(text)
+
+
+def clean(text: str) -> str:
+    """``text`` without what a terminal would obey: model names and error texts come from callers and providers."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

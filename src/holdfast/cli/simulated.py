@@ -1,0 +1,44 @@
+"""Two providers in this process that no key is needed for: what a newcomer talks to, and may break."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from holdfast.chaos import ChaosConfig, run_chaos
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+__all__ = ["BREAK_FIRST", "CUT_STREAM", "NAMES", "simulated_providers"]
+
+NAMES: Final = ("simulated-a", "simulated-b")
+BREAK_FIRST: Final = "break simulated-a"
+"""In a prompt: the first provider refuses, so that the second answers."""
+CUT_STREAM: Final = "cut the stream"
+"""In a prompt: whoever answers breaks off in the middle."""
+
+_PACE: Final = {"ttft": 0.2, "tps": 20}  # quick enough not to bore, slow enough to be seen streaming
+
+
+@contextmanager
+def simulated_providers() -> Iterator[Mapping[str, str]]:
+    """Base URLs by name, on free ports of the loopback; they live in threads of their own until the end of the block."""
+    with ExitStack() as stack:
+        yield {name: stack.enter_context(run_chaos(_config(name))).base_url for name in NAMES}
+
+
+def _config(name: str) -> ChaosConfig:
+    text = f"This is {name}. No real model answers here: set OPENAI_API_KEY (or another provider's key) and start again."
+    answer: dict[str, Any] = {"text": text, **_PACE}
+    markers: dict[str, Any] = {CUT_STREAM: {**answer, "cut": {"how": "reset", "after": 8}}}
+    if name == NAMES[0]:
+        markers[BREAK_FIRST] = "503"
+    return ChaosConfig(
+        seed=NAMES.index(name),  # else their answers would share ids
+        default=answer,
+        markers=markers,
+        models=("simulated",),
+        journal_entries=100,  # nobody reads it here, and the gateway may run for weeks
+        journal_bytes=2**20,
+    )

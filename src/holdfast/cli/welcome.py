@@ -1,0 +1,116 @@
+"""What ``holdfast serve`` says once it serves: where, what answers, and lines to paste that work as they stand."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+from rich.panel import Panel
+from rich.text import Text
+
+from holdfast import __version__
+from holdfast.cli.simulated import BREAK_FIRST, CUT_STREAM, NAMES
+from holdfast.config import CHAT
+from holdfast.engine.route import Routes, fold
+from holdfast.providers.catalog import PROVIDERS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from holdfast.config import Config
+
+__all__ = ["banner", "welcome"]
+
+_DEFAULT_LEDGER: Final = "holdfast.db"
+_INDENT: Final = "  "
+
+
+def banner(config: Config) -> Panel:
+    """The loud part: nobody may take a simulated answer for a real one."""
+    names = ", ".join(name for row in PROVIDERS.values() for name in row.key_env)
+    unused = [
+        f"providers.{name} is not used: {config.providers[fold(name)].key_from}"
+        for name in config.document.providers
+    ]
+    text = Text.assemble(
+        ("No real model answers: ", "bold"),
+        "no provider has a key, so two simulated ones stand in.\n",
+        f"To use real ones, set one of {names} and start again,\n",
+        "or name your own servers in holdfast.toml (holdfast.example.toml shows how).",
+        *(f"\n{line}" for line in unused),
+    )
+    return Panel(text, title="SIMULATED", border_style="bold yellow", title_align="left", expand=False)
+
+
+def welcome(config: Config, url: str, program: str, *, simulated: bool) -> Iterator[str]:
+    """The lines, top to bottom.
+
+    Args:
+        config: as it is served.
+        url: where it listens.
+        program: how to call ``holdfast`` from here.
+        simulated: whether its providers are.
+    """
+    reach = _reachable(url)
+    yield f"Holdfast {__version__} serves on {url}"
+    yield from _table(config)
+    model = _model_to_ask(config)
+    if model is None:
+        return
+    yield ""
+    yield "Try it:"
+    yield _INDENT + _curl(config, reach, model, "Say hello.")
+    yield _INDENT + _curl(config, reach, model, "Say hello.", stream=True)
+    if simulated:
+        yield ""
+        yield f"Break a provider on purpose: {NAMES[0]} fails, {NAMES[1]} answers (see the x-holdfast headers):"
+        yield _INDENT + _curl(config, reach, model, BREAK_FIRST, options="-i ")
+        yield "Break a stream in the middle: it ends with an error, never as if it were complete:"
+        yield _INDENT + _curl(config, reach, model, CUT_STREAM, stream=True)
+    yield ""
+    yield "See what was written down:"
+    yield f"{_INDENT}{program} ledger tail{_ledger_option(config)}"
+
+
+def _table(config: Config) -> Iterator[str]:
+    used = [provider for provider in config.providers.values() if provider.usable]
+    yield f"{_INDENT}providers  {', '.join(f'{provider.name} ({provider.base_url})' for provider in used)}"
+    for place, route in enumerate(config.routes.values()):
+        asked = ", ".join((route.name, *route.models))
+        chain = ", then ".join(str(target) for target in route.targets)
+        yield f"{_INDENT}{'routes' if not place else '':<9}  {asked} -> {chain}"
+    yield f"{_INDENT}ledger     {Path(config.ledger.path).absolute()}"
+    yield f"{_INDENT}settings   {config.file or 'the environment (no holdfast.toml here)'}"
+
+
+def _model_to_ask(config: Config) -> str | None:
+    """``chat`` where it is served, else the first name that is."""
+    names = [entry.id for entry in Routes(config).models()]
+    return next((name for name in names if fold(name) == CHAT), names[0] if names else None)
+
+
+def _curl(
+    config: Config, base: str, model: str, prompt: str, *, stream: bool = False, options: str = ""
+) -> str:
+    body = {"model": model, **({"stream": True} if stream else {})}
+    said = json.dumps({**body, "messages": [{"role": "user", "content": prompt}]})
+    auth = "" if config.open else '-H "authorization: Bearer $HOLDFAST_KEY" '
+    options = "-N " + options if stream else options
+    return f"curl {options}{base}/v1/chat/completions {auth}-H 'content-type: application/json' -d {shlex.quote(said)}"
+
+
+def _reachable(url: str) -> str:
+    """``url``, at an address that a client on this machine can use: 0.0.0.0 is where one listens, not where one goes."""
+    parts = urlsplit(url)
+    host = ip_address(parts.hostname or "")
+    if not host.is_unspecified:
+        return url
+    return f"{parts.scheme}://{'127.0.0.1' if host.version == 4 else '[::1]'}:{parts.port}"
+
+
+def _ledger_option(config: Config) -> str:
+    return "" if config.ledger.path == _DEFAULT_LEDGER else f" --ledger {shlex.quote(config.ledger.path)}"
