@@ -8,7 +8,7 @@ import msgspec
 
 from holdfast.dialects.base import Signal
 from holdfast.engine.guard import Guard, State
-from holdfast.errors import BadAnswer, HoldfastError, TimedOut
+from holdfast.errors import AuthRefused, BadAnswer, HoldfastError, ProviderError, TimedOut
 from holdfast.resilience.retry_after import parse_retry_after
 from holdfast.resilience.timeout import Limit, timers
 from holdfast.transport.base import Outgoing
@@ -202,8 +202,9 @@ class Attempt:
             body = await incoming.read_all(_MAX_ERROR_BYTES)
         except HoldfastError:
             body = b""  # the status is verdict enough
-        endpoint = self.endpoint
-        error = endpoint.dialect.refusal(incoming.status, endpoint.scrub(body))
+        error = self.endpoint.scrubbed(self.endpoint.dialect.refusal(incoming.status, body))
+        if isinstance(error, AuthRefused):  # the provider's words are for us, not for our caller
+            error.message = f"{self.endpoint.provider} refused the gateway's API key ({incoming.status})"
         error.retry_after_s = parse_retry_after(incoming.headers.get, self._clock.wall_ns() / 1e9)
         error.headers = {"content-type": incoming.headers.get("content-type") or "application/json"}
         raise error
@@ -280,7 +281,7 @@ class Attempt:
         signals = self.endpoint.dialect.read_answer(body)
         for signal in signals:
             if signal.error is not None:
-                signal.error.body = self.endpoint.scrub(signal.error.body)
+                self.endpoint.scrubbed(signal.error)
         return signals
 
     def _take(self, data: bytes) -> bytes:
@@ -299,9 +300,8 @@ class Attempt:
             guard.eof()
         if self.first_token_at is None and guard.content:
             self.first_token_at = self._clock.monotonic()
-        fault = guard.fault
-        if fault is not None and (body := getattr(fault, "body", None)):
-            fault.body = self.endpoint.scrub(body)  # type: ignore[attr-defined]  # only ProviderError has a body
+        if isinstance(guard.fault, ProviderError):
+            self.endpoint.scrubbed(guard.fault)
         return out
 
     def _end_late(self, idle: float) -> None:

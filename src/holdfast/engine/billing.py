@@ -44,9 +44,12 @@ def settle(
 
     Usage that arrived is exact, whatever became of the attempt. No connection or an error answer costs nothing. Whatever
     was sent and not accounted for (cut, cancelled, unanswered, or complete without usage) counts at its upper bound.
+    An alias that has no price is priced as the model that the answer names (``answered_as``).
     """
     if usage is not None:
         price = book.price(target.provider, target.model, at_ns)
+        if price is None and answered_as:
+            price = book.price(target.provider, answered_as, at_ns)
         if price is None:
             return Bill(None, "provider")
         cost = price.cost(usage)

@@ -8,6 +8,7 @@ import msgspec
 
 if TYPE_CHECKING:
     from holdfast.dialects.base import Dialect
+    from holdfast.errors import ProviderError
     from holdfast.secret import Secret
     from holdfast.transport.base import Origin
 
@@ -28,6 +29,14 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """Scrubbed from whatever the provider says back."""
 
     def scrub(self, data: bytes) -> bytes:
+        """``data`` without our secrets: a provider may quote the request's headers in its errors."""
         for secret in self.secrets:
             data = secret.scrub(data)
         return data
+
+    def scrubbed(self, error: ProviderError) -> ProviderError:
+        """``error``, with everything that the provider said in it scrubbed."""
+        error.body = self.scrub(error.body)
+        error.message = self.scrub(error.message.encode()).decode()
+        error.args = (error.message,)
+        return error

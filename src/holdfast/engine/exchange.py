@@ -348,6 +348,7 @@ class Exchange:
             attempt.target,
             call.envelope,
             usage=guard.usage,
+            answered_as=guard.model,
             error=unsettled,
             at_ns=attempt.started_ns,
         )
