@@ -37,6 +37,7 @@ def settle(
     envelope: Envelope,
     *,
     usage: Usage | None,
+    answered_as: str | None,
     error: HoldfastError | None,
     at_ns: int,
 ) -> Bill:
