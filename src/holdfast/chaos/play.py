@@ -125,7 +125,7 @@ class Player:
         """Write until something must be waited for: a pause, a full socket, or the others' turn."""
         self._timer = None
         for _ in range(_BURST):
-            if self._blocked:
+            if self._blocked or self._transport.is_closing():  # a failed write closes before it is reported
                 return
             if self._rest:
                 self._write_segment()
