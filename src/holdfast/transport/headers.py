@@ -20,18 +20,24 @@ class Headers(Mapping[str, str]):
     The index is built at the first look-up, since many answers are never asked.
     """
 
-    __slots__ = ("_index", "raw")
+    __slots__ = ("_block", "_index")
 
-    def __init__(self, raw: Iterable[tuple[bytes, bytes]] = ()) -> None:
-        self.raw = tuple(raw)
-        """Every field in order, duplicates included, in the bytes and the case in which it came."""
+    def __init__(self, block: bytes = b"") -> None:
+        """``block`` is what stands between the status line and the empty line, already found valid by llhttp."""
+        self._block = block
         self._index: dict[str, list[bytes]] | None = None
 
     @classmethod
     def of(cls, pairs: Mapping[str, str] | Iterable[tuple[str, str]]) -> Headers:
         """From text, for tests and doubles."""
         items = pairs.items() if isinstance(pairs, Mapping) else pairs
-        return cls((name.encode("latin-1"), value.encode("latin-1")) for name, value in items)
+        return cls("".join(f"{name}: {value}\r\n" for name, value in items).encode("latin-1"))
+
+    @property
+    def raw(self) -> list[tuple[bytes, bytes]]:
+        """Every field in order, duplicates included, in the bytes and the case in which it came."""
+        lines = (line.partition(b":") for line in self._block.split(b"\r\n") if line)
+        return [(name, value.strip(b" \t")) for name, _, value in lines]
 
     def all(self, name: str) -> list[str]:
         """Every value of that name, in order."""

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 __all__ = ["Connection"]
 
 MAX_HEAD_BYTES: Final = 64 * 1024
-MAX_HEAD_FIELDS: Final = 500
 MAX_INTERIM: Final = 16
 """1xx answers before the real one."""
 
@@ -55,7 +54,8 @@ class Connection(asyncio.Protocol):
         self.served = 0
         self._parser: httptools.HttpResponseParser | None = None
         self._answer: Answer | None = None
-        self._fields: list[tuple[bytes, bytes]] = []
+        self._head = b""
+        """Of the head what has come of it, and what came in the same segment after it."""
         self._in_head = False
         self._keep_alive = False
         self._no_body = False
@@ -76,6 +76,7 @@ class Connection(asyncio.Protocol):
         """Writes a request; ``no_body`` when its answer has none whatever its headers say (HEAD)."""
         self._answer = answer = Answer(self)
         self._in_head = True
+        self._head = b""
         self._no_body = no_body
         self._interim = 0
         self._overhead = 0
@@ -139,6 +140,8 @@ class Connection(asyncio.Protocol):
             self.abort()  # bytes without a request: whatever they are, they aren't the next request's answer
             return
         self._overhead += len(data)
+        if self._in_head:
+            self._head = self._head + data if self._head else data
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
@@ -179,37 +182,39 @@ class Connection(asyncio.Protocol):
         if not self._in_head:
             raise self._refuse("a second answer to one request")
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if self._in_head:  # else a trailer: nobody asked for one
-            self._fields.append((name, value))
-            if len(self._fields) > MAX_HEAD_FIELDS:
-                raise self._refuse(f"the answer has more than {MAX_HEAD_FIELDS} header fields")
-
     def on_headers_complete(self) -> None:
         answer, parser = self._answer, self._parser
         assert answer is not None  # noqa: S101  # data_received saw to it
         assert parser is not None  # noqa: S101
         status = parser.get_status_code()
-        fields, self._fields = self._fields, []
-        if self._overhead > MAX_HEAD_BYTES and sum(len(n) + len(v) + 4 for n, v in fields) > MAX_HEAD_BYTES:
-            raise self._refuse(f"the answer's head is longer than {MAX_HEAD_BYTES} bytes")
+        head = self._cut_head()
         if status < 200:
             self._skip_interim(status)
             return
         if status > 599:
             raise self._refuse(f"the answer's status is {status}")
-        encoding, has_length = self._read_fields(fields)
         self._in_head = False
+        self._head = b""
         self._overhead = 0
+        headers = Headers(head[head.find(b"\r\n") + 2 :])
         if self._no_body:
-            answer.begin(status, Headers(fields), "", until_eof=False)
+            answer.begin(status, headers, "", until_eof=False)
             answer.finish()
             raise _Stop  # llhttp can't be told that no body follows
+        names = head.lower()
+        has_length = b"\r\ncontent-length:" in names or status in (204, 304)
+        if b"\r\ntransfer-encoding:" in names:
+            has_length = True
+            if [value.lower() for value in headers.all("transfer-encoding")] != ["chunked"]:
+                raise self._refuse("the answer's transfer-encoding is not known")
+        if b"\r\nkeep-alive:" in names:
+            self.idle_limit_s = _keep_alive_timeout(headers["keep-alive"])
+        encoding = _content_encoding(headers) if b"\r\ncontent-encoding:" in names else ""
         self._keep_alive = parser.should_keep_alive()
         if status >= 400 and self._unsent is not None:
             self._unsent = None  # the server said no before it had read all: the rest would be for nobody
             self._keep_alive = False
-        answer.begin(status, Headers(fields), encoding, until_eof=not (has_length or status in (204, 304)))
+        answer.begin(status, headers, encoding, until_eof=not has_length)
 
     def on_body(self, data: bytes) -> None:
         self._overhead = 0
@@ -229,25 +234,17 @@ class Connection(asyncio.Protocol):
 
     # Inside.
 
-    def _read_fields(self, fields: list[tuple[bytes, bytes]]) -> tuple[str, bool]:
-        """The body's encoding, and whether its end is stated. Names are lowered only where their length fits."""
-        encoding = ""
-        has_length = False
-        for name, value in fields:
-            match len(name):
-                case 10 if name.lower() == b"keep-alive":
-                    self.idle_limit_s = _keep_alive_timeout(value)
-                case 14 if name.lower() == b"content-length":
-                    has_length = True
-                case 16 if name.lower() == b"content-encoding":
-                    encoding = _joined(encoding, value)
-                case 17 if name.lower() == b"transfer-encoding":
-                    if value.strip().lower() != b"chunked":
-                        raise self._refuse(f"the answer's transfer-encoding {value[:40]!r} is not known")
-                    has_length = True
-                case _:
-                    pass
-        return encoding, has_length
+    def _cut_head(self) -> bytes:
+        """Takes the head out of what came, up to its empty line: llhttp has found it valid, its line ends included.
+
+        It is looked at as one piece, because one callback for each field would cost more than all the rest.
+        """
+        came = self._head.lstrip(b"\r\n")  # llhttp, too, lets empty lines before the status line pass
+        end = came.find(b"\r\n\r\n")
+        if not 0 < end <= MAX_HEAD_BYTES:
+            raise self._refuse(f"the answer's head is longer than {MAX_HEAD_BYTES} bytes")
+        self._head = came[end + 4 :]
+        return came[: end + 2]
 
     def _skip_interim(self, status: int) -> None:
         self._interim += 1
@@ -307,17 +304,17 @@ class _Stop(Exception):
     """Makes llhttp stop; why is in the connection's `_fault`, or the answer is complete."""
 
 
-def _joined(encodings: str, value: bytes) -> str:
-    """All content-encodings that aren't ``identity``, as one string: what has two is unknown to `Inflater`."""
-    new = [part.strip().lower() for part in value.decode("latin-1").split(",")]
-    return ",".join(part for part in [*encodings.split(","), *new] if part not in ("", "identity"))
+def _content_encoding(headers: Headers) -> str:
+    """All codings but ``identity``, as one string: what has two is unknown to `Inflater`."""
+    codings = [part.strip().lower() for value in headers.all("content-encoding") for part in value.split(",")]
+    return ",".join(coding for coding in codings if coding not in ("", "identity"))
 
 
-def _keep_alive_timeout(value: bytes) -> float:
+def _keep_alive_timeout(value: str) -> float:
     """Seconds less one, since the server's clock began before ours; without a sane ``timeout=`` no limit."""
-    for part in value.split(b","):
-        name, _, number = part.partition(b"=")
+    for part in value.split(","):
+        name, _, number = part.partition("=")
         digits = number.strip()
-        if name.strip().lower() == b"timeout" and digits.isdigit() and len(digits) < 10:
+        if name.strip().lower() == "timeout" and digits.isascii() and digits.isdigit() and len(digits) < 10:
             return float(digits) - 1
     return float("inf")

@@ -14,6 +14,8 @@ __all__ = ["request_head"]
 _TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 §5.6.2
 _TARGET: Final = re.compile(r"/[!-~]*")
 
+_KEPT: Final = 1024
+_BODILESS: Final = frozenset({"GET", "HEAD"})
 _OURS: Final = frozenset(
     {
         b"connection",
@@ -36,37 +38,49 @@ def request_head(request: Outgoing, host: bytes) -> bytes:
         ValueError: a name, value, method or target that would change the message's shape. Values aren't shown: they
             may be secret.
     """
-    lines = [_request_line(request.method, request.target) + host]
-    lines += [_field_name(name) + value for name, value in request.headers]
-    if request.body or request.method not in ("GET", "HEAD"):
-        lines.append(b"content-length: %d" % len(request.body))
-    lines.append(b"\r\n")
-    head = b"\r\n".join(lines)
-    # One pass in C over the whole instead of one check per value: every line break must be one that we wrote.
-    if head.count(b"\n") != len(lines) + 1 or head.count(b"\r") != len(lines) + 1 or b"\0" in head:
-        _blame(request)
+    method = request.method
+    parts = [_request_line(method, request.target), host]
+    for name, value in request.headers:
+        parts.append(_FIELD_NAMES[name])
+        parts.append(value)
+    breaks = 3 + len(request.headers)
+    if request.body or method not in _BODILESS:
+        breaks += 1
+        parts.append(b"\r\ncontent-length: %d\r\n\r\n" % len(request.body))
+    else:
+        parts.append(b"\r\n\r\n")
+    head = b"".join(parts)
+    # A few passes in C over the whole instead of a check per value: every line break must be one that we wrote.
+    if head.count(b"\n") != breaks or head.count(b"\r") != breaks or b"\0" in head:
+        raise ValueError(_blame(request))
     return head
 
 
-def _blame(request: Outgoing) -> None:
+def _blame(request: Outgoing) -> str:
     for name, value in request.headers:
         if any(byte in value for byte in b"\r\n\0"):
-            raise ValueError(f"the value of the header {name.decode()!r} has a line break or a NUL in it")
-    raise ValueError("the origin's host has a line break or a NUL in it")
+            return f"the value of the header {name.decode()!r} has a line break or a NUL in it"
+    return "the origin's host has a line break or a NUL in it"
 
 
-@functools.lru_cache(
-    maxsize=1024
-)  # names and targets come from few places; validating them anew costs 0.3 µs each
-def _field_name(name: bytes) -> bytes:
-    if not _TOKEN.fullmatch(name):
-        raise ValueError(f"{name!r} is no header name: letters, digits and !#$%&'*+-.^_`|~ only")
-    if name.lower() in _OURS:
-        raise ValueError(f"the transport writes {name.decode()!r} itself, or not at all")
-    return name + b": "
+class _FieldNames(dict[bytes, bytes]):
+    """Header names, each checked once and kept in the form in which it is written. They come from few places."""
+
+    def __missing__(self, name: bytes) -> bytes:
+        if not _TOKEN.fullmatch(name):
+            raise ValueError(f"{name!r} is no header name: letters, digits and !#$%&'*+-.^_`|~ only")
+        if name.lower() in _OURS:
+            raise ValueError(f"the transport writes {name.decode()!r} itself, or not at all")
+        if len(self) >= _KEPT:
+            self.clear()
+        written = self[name] = b"\r\n" + name + b": "
+        return written
 
 
-@functools.lru_cache(maxsize=1024)
+_FIELD_NAMES: Final = _FieldNames()
+
+
+@functools.lru_cache(_KEPT)
 def _request_line(method: str, target: str) -> bytes:
     if not (method.isascii() and _TOKEN.fullmatch(method.encode())):
         raise ValueError(f"{method!r} is no HTTP method")
