@@ -34,6 +34,8 @@ class Request(msgspec.Struct, kw_only=True):
     started_ns: int
     key: str = "local"
     """The name of the caller's key."""
+    answered: bool = False
+    """A status went out: no other can follow."""
 
     def header(self, name: bytes) -> str | None:
         value = self.headers.get(name)
@@ -56,5 +58,6 @@ async def respond(
         (b"x-holdfast-request-id", request.id.encode()),
         *headers,
     ]
+    request.answered = True
     await request.send({"type": "http.response.start", "status": status, "headers": fields})
     await request.send({"type": "http.response.body", "body": body})

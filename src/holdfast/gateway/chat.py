@@ -96,7 +96,6 @@ class Running:
 
     __slots__ = (
         "_exchange",
-        "_headers_sent",
         "_request",
         "_sending_since",
         "_stall_timer",
@@ -108,7 +107,6 @@ class Running:
     def __init__(self, request: Request, exchange: Exchange) -> None:
         self._request = request
         self._exchange = exchange
-        self._headers_sent = False
         self._task: asyncio.Task[object] | None = asyncio.current_task()
         self._watch: asyncio.Task[None] | None = None
         self._watch_alarm: Alarm | None = None
@@ -136,7 +134,7 @@ class Running:
             if isinstance(reason, Abandoned):
                 return
             self._exchange.close()
-            if not self._headers_sent:
+            if not self._request.answered:
                 raise reason from None
             await self._say_broken(reason)
 
@@ -168,7 +166,6 @@ class Running:
     async def _whole(self) -> None:
         exchange = self._exchange
         body = await exchange.read()
-        self._headers_sent = True
         await respond(self._request, 200, body, headers=_attribution(exchange))
 
     async def _stream(self) -> None:
@@ -179,7 +176,7 @@ class Running:
                 return
         else:
             await exchange.open()
-        if not self._headers_sent:
+        if not self._request.answered:
             await self._send_head(_attribution(exchange))
         self._arm_stall_timer()
         clock = exchange.clock
@@ -194,8 +191,8 @@ class Running:
 
     async def _send_head(self, headers: list[tuple[bytes, bytes]]) -> None:
         """Status and headers: from here on no failure can have a status of its own."""
-        self._headers_sent = True
         request = self._request
+        request.answered = True
         fields = [
             (b"content-type", self._exchange.call.dialect.stream_content_type.encode()),
             (b"cache-control", b"no-cache"),
@@ -212,13 +209,13 @@ class Running:
         try:
             wait_s = keepalive_s
             while not (await asyncio.wait({opening}, timeout=wait_s))[0]:
-                if not self._headers_sent:
+                if not self._request.answered:
                     await self._send_head([(b"x-holdfast-keepalive", b"early")])
                 await self._request.send({"type": "http.response.body", "body": _COMMENT, "more_body": True})
                 wait_s = min(keepalive_s, KEEPALIVE_S)
             opening.result()
         except HoldfastError as error:
-            if not self._headers_sent:
+            if not self._request.answered:
                 raise
             await self._say_broken(error)
             return False

@@ -81,6 +81,14 @@ class Gateway:
             if error.status >= 500 and not isinstance(error, Draining):
                 _log.warning("request failed", request_id=request.id, error=error.label, reason=error.message)
             await respond_error(request, error, self._dialect)
+        except Exception:
+            _log.exception("a fault of our own", request_id=request.id)
+            if request.answered:
+                raise  # the server cuts the connection: the client sees that it is not whole
+            said = HoldfastError(
+                "an internal error of the gateway; its log has the details under this request id"
+            )
+            await respond_error(request, said, self._dialect)
 
     @property
     def running(self) -> int:
