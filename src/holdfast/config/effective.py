@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -23,6 +24,8 @@ __all__ = ["CHAT", "Config", "Key", "Provider", "is_loopback", "with_simulated"]
 
 CHAT = "chat"
 """The built-in route's name."""
+
+_matcher = lru_cache(maxsize=1024)(matcher)  # keyed by what the file says, not by what callers ask
 
 
 class Provider(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,7 +74,7 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
             return True
         if self.routes is not None and fold(route) in self.routes:
             return True
-        matches = matcher(self.models or ())
+        matches = _matcher(self.models or ())
         return matches is not None and matches(fold(model)) is not None
 
 

@@ -124,6 +124,9 @@ CASES = [
     (WALL + '[routes.chat]\ntargets = ["wall/m", "${T}"]\n', "routes.chat.targets[1]: the environment variable T is not set"),
     (WALL + CHAT + "set" + ".a" * 5000 + " = 1\n", "routes.chat.set.a: is nested more than 32 deep"),
     ('[prices."wall/m"]\ninput_per_1m = "${P}"\noutput_per_1m = 1\n', 'prices."wall/m".input_per_1m: the environment variable P is not set'),
+    ('[gateway]\nport = "${PORT}"\n', "gateway.port: the environment variable PORT is not set"),
+    (WALL.replace("http://127.0.0.1:8401/v1", "${URL}"), "providers.wall.base_url: the environment variable URL is not set"),
+    ('default_route = "${R}"\n', "default_route: the environment variable R is not set"),
 ]  # fmt: skip
 
 
