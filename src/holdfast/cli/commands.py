@@ -1,6 +1,7 @@
 """All commands in one place, and the one edge where errors become a line on stderr and an exit code."""
 
 import sys
+from io import TextIOWrapper
 from typing import Annotated, NoReturn
 
 import typer
@@ -55,6 +56,9 @@ def holdfast(
 
 def run() -> NoReturn:
     """Runs what the process was called with."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a terminal that can't show a character shows its number
+            stream.reconfigure(errors="backslashreplace")
     try:
         app(prog_name="holdfast")
     except HoldfastError as error:

@@ -14,9 +14,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from rich.console import RenderableType
-
-__all__ = ["clean", "complain", "console", "say", "say_json", "say_table"]
+__all__ = ["clean", "complain", "console", "say", "say_bytes", "say_json", "say_table"]
 
 _PIPE_WIDTH = 1_000  # a pipe has no edge to fold at
 
@@ -25,20 +23,27 @@ def console(*, stderr: bool = False) -> Console:
     """Rich honours NO_COLOR and writes no colours where nobody looks."""
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else _PIPE_WIDTH
-    return Console(stderr=stderr, width=width, markup=False, highlight=False, emoji=False, soft_wrap=True)
+    return Console(stderr=stderr, width=width, markup=False, highlight=False, emoji=False)
 
 
-def say(text: RenderableType = "") -> None:
+def say(text: str = "") -> None:
     """A line on stdout, there at once, never folded: what is printed to be pasted must be pastable."""
-    console().print(text)
+    console().print(text, soft_wrap=True)
     sys.stdout.flush()
+
+
+def say_bytes(lines: Iterable[bytes]) -> None:
+    """Data on stdout: UTF-8, whatever the terminal's encoding is."""
+    sys.stdout.flush()
+    for line in lines:
+        sys.stdout.buffer.write(line)
+    sys.stdout.buffer.flush()
 
 
 def say_json(value: Any, *, indent: int = 2) -> None:
     """One JSON document on stdout; with ``indent=0`` one line."""
     data = msgspec.json.encode(value)
-    sys.stdout.write((msgspec.json.format(data, indent=indent) if indent else data).decode() + "\n")
-    sys.stdout.flush()
+    say_bytes(((msgspec.json.format(data, indent=indent) if indent else data) + b"\n",))
 
 
 def say_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Iterable[str] = ()) -> None:
@@ -49,14 +54,15 @@ def say_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: I
         table.add_column(column, justify="right" if column in aligned else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(clean(cell)) for cell in row))
-    say(table)
+    console().print(table)
+    sys.stdout.flush()
 
 
 def complain(message: str) -> None:
     """An error on stderr."""
     text = Text("error: ", style="bold red", end="")
     text.append("\n".join(clean(line) for line in message.splitlines()), style="not bold default")
-    console(stderr=True).print(text)
+    console(stderr=True).print(text, soft_wrap=True)
 
 
 def clean(text: str) -> str:
