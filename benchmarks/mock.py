@@ -34,7 +34,9 @@ PIECES = [
     _chunk({"role": "assistant", "content": ""}),
     *(_chunk({"content": f" token{i:03d}"}) for i in range(CHUNKS)),
     _chunk({}, "stop"),
-    b"data: " + json.dumps({"id": "chatcmpl-bench", "model": "bench", "choices": [], "usage": USAGE}).encode() + b"\n\n",
+    b"data: "
+    + json.dumps({"id": "chatcmpl-bench", "model": "bench", "choices": [], "usage": USAGE}).encode()
+    + b"\n\n",
     b"data: [DONE]\n\n",
 ]
 WHOLE = json.dumps(
@@ -44,13 +46,21 @@ WHOLE = json.dumps(
         "created": 1700000000,
         "model": "bench",
         "choices": [
-            {"index": 0, "message": {"role": "assistant", "content": "x" * 700}, "logprobs": None, "finish_reason": "stop"}
+            {
+                "index": 0,
+                "message": {"role": "assistant", "content": "x" * 700},
+                "logprobs": None,
+                "finish_reason": "stop",
+            }
         ],
         "usage": USAGE,
     }
 ).encode()
 
-PLAIN = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (len(WHOLE), WHOLE)
+PLAIN = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (
+    len(WHOLE),
+    WHOLE,
+)
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 
 

@@ -1,0 +1,340 @@
+"""``make bench``: Holdfast beside going direct, nginx, and the same stack without policies, in one run.
+
+The system under test has core 0 for itself; load and mock provider share the others. Rounds are interleaved, figures are
+medians over the rounds, and ratios are taken within a round: these survive a machine whose speed drifts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import datetime
+import json
+import os
+import platform
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.load import load
+from benchmarks.mock import PIECES
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = Path(__file__).resolve().parent / "results"
+CHUNKS = len(PIECES)
+
+TOML = """
+[gateway]
+port = {port}
+[gateway.log]
+level = "warning"
+[ledger]
+url = "sqlite:///{ledger}"
+[providers.wall]
+dialect = "openai_chat"
+base_url = "http://127.0.0.1:{upstream}/v1"
+api_key = "bench-key"
+[routes.chat]
+targets = ["wall/gpt-4o"]
+[prices."wall/gpt-4o"]
+input_per_1m = 2.5
+output_per_1m = 10
+"""
+
+NGINX = """
+worker_processes 1; daemon off; pid {directory}/nginx.pid; error_log {directory}/error.log; worker_cpu_affinity 01;
+events {{ worker_connections 4096; }}
+http {{
+  access_log off; client_body_temp_path {directory}; proxy_temp_path {directory}; fastcgi_temp_path {directory};
+  uwsgi_temp_path {directory}; scgi_temp_path {directory};
+  upstream mock {{ server 127.0.0.1:{upstream}; keepalive 512; }}
+  server {{ listen 127.0.0.1:{port}; keepalive_requests 1000000;
+    location / {{ proxy_pass http://mock; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_buffering off; }} }}
+}}
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+class System:
+    """A process to measure."""
+
+    def __init__(self, name: str, port: int, command: list[str] | None, core: int | None) -> None:
+        self.name, self.port = name, port
+        self.process = None
+        if command is not None:
+            pin = (lambda: os.sched_setaffinity(0, {core})) if core is not None else None
+            self.process = subprocess.Popen(
+                command, cwd=ROOT, preexec_fn=pin, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+            )
+        self.wait()
+
+    def wait(self) -> None:
+        for _ in range(2000):
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
+                return
+            if self.process is not None and self.process.poll() is not None:
+                raise SystemExit(f"{self.name} did not start")
+            time.sleep(0.01)
+        raise SystemExit(f"{self.name} did not listen on {self.port}")
+
+    def cpu_seconds(self) -> float:
+        if self.process is None:
+            return 0.0
+        pids = [self.process.pid, *_children(self.process.pid)]
+        ticks = 0
+        for pid in pids:
+            with contextlib.suppress(OSError):
+                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+                ticks += int(fields[11]) + int(fields[12])
+        return ticks / os.sysconf("SC_CLK_TCK")
+
+    def rss_mb(self) -> float:
+        if self.process is None:
+            return 0.0
+        for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM"):
+                return int(line.split()[1]) / 1024
+        return 0.0
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.terminate()
+            self.process.wait(timeout=60)
+
+
+def _children(pid: int) -> list[int]:
+    with contextlib.suppress(OSError):
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return []
+
+
+def systems(directory: Path, mock_port: int, core: int | None) -> list[System]:
+    found = [System("direct", mock_port, None, None)]
+    if nginx := shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin"):
+        port = free_port()
+        conf = directory / "nginx.conf"
+        conf.write_text(NGINX.format(directory=directory, upstream=mock_port, port=port))
+        found.append(System("nginx", port, [nginx, "-c", str(conf), "-p", str(directory)], core))
+    else:
+        print("nginx is not installed: left out", file=sys.stderr)
+    port = free_port()
+    found.append(
+        System("bare stack", port, [sys.executable, "-m", "benchmarks.bare", str(port), str(mock_port)], core)
+    )
+    port = free_port()
+    config = directory / "holdfast.toml"
+    config.write_text(TOML.format(port=port, ledger=directory / "ledger.db", upstream=mock_port))
+    binary = Path(sys.executable).parent / "holdfast"
+    found.append(System("holdfast", port, [str(binary), "serve", "--config", str(config)], core))
+    return found
+
+
+def measure(system: System, *, connections: int, seconds: float, stream: bool, pace_ms: float = 0.0) -> dict:
+    before = system.cpu_seconds()
+    result = load(system.port, connections=connections, seconds=seconds, stream=stream, pace_ms=pace_ms)
+    cpu = system.cpu_seconds() - before
+    if result.failures or not result.requests:
+        raise SystemExit(
+            f"{system.name}: {result.failures} failed requests of {result.requests + result.failures}"
+        )
+    return {
+        "requests_per_s": result.requests / result.seconds,
+        "cpu_us": cpu / result.requests * 1e6,
+        "p50_ms": result.quantile_ms(0.5),
+        "p99_ms": result.quantile_ms(0.99),
+        "first_p50_ms": result.quantile_ms(0.5, first=True),
+    }
+
+
+def median(rounds: list[dict], name: str) -> float:
+    return statistics.median(r[name] for r in rounds)
+
+
+def scenario(
+    found: list[System],
+    title: str,
+    *,
+    rounds: int,
+    connections: int,
+    seconds: float,
+    stream: bool,
+    pace_ms: float = 0.0,
+) -> dict:
+    """Every system in turn, for each round; the first round's direct run warms the mock."""
+    taken: dict[str, list[dict]] = {system.name: [] for system in found}
+    for number in range(rounds + 1):
+        for system in found:
+            row = measure(
+                system,
+                connections=connections,
+                seconds=seconds if number else 0.5,
+                stream=stream,
+                pace_ms=pace_ms,
+            )
+            if number:  # round 0 warms up
+                taken[system.name].append(row)
+    table = {}
+    for system in found:
+        rows = taken[system.name]
+        table[system.name] = {name: median(rows, name) for name in rows[0]}
+        for name, base in (("added_p50_ms", "p50_ms"), ("added_p99_ms", "p99_ms")):
+            table[system.name][name] = statistics.median(
+                mine[base] - direct[base] for mine, direct in zip(rows, taken["direct"], strict=True)
+            )
+        table[system.name]["cpu_ratio_to_bare"] = statistics.median(
+            mine["cpu_us"] / bare["cpu_us"] if bare["cpu_us"] else float("nan")
+            for mine, bare in zip(rows, taken["bare stack"], strict=True)
+        )
+    return {
+        "title": title,
+        "connections": connections,
+        "stream": stream,
+        "pace_ms": pace_ms,
+        "systems": table,
+    }
+
+
+def machine() -> dict:
+    model = next(
+        (
+            line.split(":")[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        platform.processor(),
+    )
+    return {
+        "cpu": model,
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "kernel": platform.release(),
+    }
+
+
+def markdown(report: dict) -> str:
+    lines = [
+        "# Speed, side by side",
+        "",
+        f"`{report['command']}` on {report['machine']['cores']} cores of {report['machine']['cpu']}, "
+        f"Python {report['machine']['python']}, {report['date']}. Medians of {report['rounds']} interleaved rounds of "
+        f"{report['seconds']:g} s; ratios within a round. CPU is the measured process's own, all threads. "
+        f"A stream has {CHUNKS} chunks.",
+        "",
+    ]
+    for result in report["scenarios"]:
+        lines += [f"## {result['title']}", ""]
+        per_chunk = result["stream"]
+        head = "| | requests/s | CPU a request, µs | CPU ÷ bare stack | p50 ms | p99 ms | added p50 ms | added p99 ms |"
+        rule = "|---|---|---|---|---|---|---|---|"
+        if per_chunk:
+            head += " CPU a chunk, µs |"
+            rule += "---|"
+        lines += [head, rule]
+        for name, row in result["systems"].items():
+            cells = [
+                name,
+                f"{row['requests_per_s']:,.0f}",
+                f"{row['cpu_us']:.0f}" if name != "direct" else "",
+                f"{row['cpu_ratio_to_bare']:.2f}" if name != "direct" else "",
+                f"{row['p50_ms']:.2f}",
+                f"{row['p99_ms']:.2f}",
+                f"{row['added_p50_ms']:.2f}" if name != "direct" else "",
+                f"{row['added_p99_ms']:.2f}" if name != "direct" else "",
+            ]
+            if per_chunk:
+                cells.append(f"{row['cpu_us'] / CHUNKS:.2f}" if name != "direct" else "")
+            lines.append("| " + " | ".join(cells) + " |")
+        lines.append("")
+    lines.append(
+        f"Peak memory of the gateway's process over the whole run: {report['holdfast_rss_mb']:.0f} MB."
+    )
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement (default 3)")
+    parser.add_argument("--rounds", type=int, default=3, help="measurements of each system (default 3)")
+    parser.add_argument("--connections", type=int, nargs="+", default=[1, 16, 64, 256])
+    parser.add_argument("--quick", action="store_true", help="one round of one second, 64 connections")
+    parser.add_argument("--name", default="speed", help="of the files in benchmarks/results/")
+    options = parser.parse_args()
+    if options.quick:
+        options.seconds, options.rounds, options.connections = 1.0, 1, [64]
+    cores = os.cpu_count() or 1
+    core = 0 if cores > 1 else None
+    if core is not None:
+        os.sched_setaffinity(0, set(range(1, cores)))
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        mock_port = free_port()
+        mock = System("mock", mock_port, [sys.executable, "-m", "benchmarks.mock", str(mock_port)], None)
+        found = systems(directory, mock_port, core)
+        try:
+            scenarios = []
+            for connections in options.connections:
+                title = f"Plain answers of 1 KB, {connections} connections"
+                print(title, file=sys.stderr)
+                scenarios.append(
+                    scenario(
+                        found,
+                        title,
+                        rounds=options.rounds,
+                        connections=connections,
+                        seconds=options.seconds,
+                        stream=False,
+                    )
+                )
+            title = f"Streams whose {CHUNKS} chunks arrive together, 64 connections"
+            print(title, file=sys.stderr)
+            scenarios.append(
+                scenario(
+                    found, title, rounds=options.rounds, connections=64, seconds=options.seconds, stream=True
+                )
+            )
+            title = f"Streams of {CHUNKS} chunks paced at 20/s, 200 connections"
+            print(title, file=sys.stderr)
+            scenarios.append(
+                scenario(
+                    found,
+                    title,
+                    rounds=1,
+                    connections=200,
+                    seconds=options.seconds,
+                    stream=True,
+                    pace_ms=50.0,
+                )
+            )
+            rss = found[-1].rss_mb()
+        finally:
+            for system in reversed(found):
+                system.stop()
+            mock.stop()
+    report = {
+        "command": f"make bench ARGS='{' '.join(sys.argv[1:])}'" if sys.argv[1:] else "make bench",
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "machine": machine(),
+        "rounds": options.rounds,
+        "seconds": options.seconds,
+        "scenarios": scenarios,
+        "holdfast_rss_mb": rss,
+    }
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{options.name}.json").write_text(json.dumps(report, indent=2) + "\n")
+    text = markdown(report)
+    (RESULTS / f"{options.name}.md").write_text(text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
