@@ -23,7 +23,7 @@ class Headers(Mapping[str, str]):
     __slots__ = ("_block", "_index")
 
     def __init__(self, block: bytes = b"") -> None:
-        """``block`` is what stands between the status line and the empty line, already found valid by llhttp."""
+        """``block`` is what stands between the status line and the empty line, found valid by llhttp already."""
         self._block = block
         self._index: dict[str, list[bytes]] | None = None
 

@@ -178,17 +178,19 @@ class Connection(asyncio.Protocol):
 
     # llhttp's side.
 
-    def on_message_begin(self) -> None:
-        if not self._in_head:
-            raise self._refuse("a second answer to one request")
-
     def on_headers_complete(self) -> None:
         answer, parser = self._answer, self._parser
-        assert answer is not None  # noqa: S101  # data_received saw to it
-        assert parser is not None  # noqa: S101
+        if answer is None or parser is None or not self._in_head:
+            raise self._refuse("a second answer to one request")
         status = parser.get_status_code()
-        head = self._cut_head()
+        came = self._head.lstrip(b"\r\n")  # llhttp, too, lets empty lines before the status line pass
+        # llhttp has found the head valid, its line ends included; it is looked at as one piece, because a callback for
+        # each of its fields would cost more than all the rest.
+        end = came.find(b"\r\n\r\n")
+        if not 0 < end <= MAX_HEAD_BYTES:
+            raise self._refuse(f"the answer's head is longer than {MAX_HEAD_BYTES} bytes")
         if status < 200:
+            self._head = came[end + 4 :]
             self._skip_interim(status)
             return
         if status > 599:
@@ -196,12 +198,13 @@ class Connection(asyncio.Protocol):
         self._in_head = False
         self._head = b""
         self._overhead = 0
-        headers = Headers(head[head.find(b"\r\n") + 2 :])
+        block = came[came.find(b"\r\n") : end + 2]
+        headers = Headers(block)
         if self._no_body:
             answer.begin(status, headers, "", until_eof=False)
             answer.finish()
             raise _Stop  # llhttp can't be told that no body follows
-        names = head.lower()
+        names = block.lower()
         has_length = b"\r\ncontent-length:" in names or status in (204, 304)
         if b"\r\ntransfer-encoding:" in names:
             has_length = True
@@ -233,18 +236,6 @@ class Connection(asyncio.Protocol):
             self._answer.finish()
 
     # Inside.
-
-    def _cut_head(self) -> bytes:
-        """Takes the head out of what came, up to its empty line: llhttp has found it valid, its line ends included.
-
-        It is looked at as one piece, because one callback for each field would cost more than all the rest.
-        """
-        came = self._head.lstrip(b"\r\n")  # llhttp, too, lets empty lines before the status line pass
-        end = came.find(b"\r\n\r\n")
-        if not 0 < end <= MAX_HEAD_BYTES:
-            raise self._refuse(f"the answer's head is longer than {MAX_HEAD_BYTES} bytes")
-        self._head = came[end + 4 :]
-        return came[: end + 2]
 
     def _skip_interim(self, status: int) -> None:
         self._interim += 1
