@@ -64,9 +64,12 @@ def encode_error(error: WireError) -> bytes:
 
 
 def error_fields(error: WireError) -> dict[str, Any]:
+    """The body as JSON. All four fields are said, null where there is nothing to say."""
     own = error.dialect in (None, DIALECT)
-    fields = {"message": error.message, "type": error.type, "param": error.param, "code": error.code}
-    return {"error": {**merged(error.extra, {}), **fields} if own else fields} | (error.outer if own else {})
+    known = {"message": error.message, "type": error.type, "param": error.param, "code": error.code}
+    nulls: dict[str, Any] = dict.fromkeys(known)
+    fields = nulls | merged(known, error.extra if own else {})
+    return {"error": fields} | (error.outer if own else {})
 
 
 def _text(left: dict[str, Any], name: str) -> str | None:

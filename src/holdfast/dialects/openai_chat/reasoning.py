@@ -92,11 +92,14 @@ def read_detail(detail: Fields) -> Reasoning | Opaque:
         return Opaque(dialect=DIALECT, data=detail.left, place=DETAILS)
     encrypted = detail.text("data")
     summary = kind == SUMMARY or (kind == ENCRYPTED and "summary" in detail.left)
-    said = detail.text("summary" if summary else "text") or ""
+    field = "summary" if summary else "text"
+    said = detail.text(field)
+    if said == "" and kind == ENCRYPTED:  # not what it says; kept as it stands
+        detail.left[field] = said
     if kind == _kind(encrypted, summary=summary):
         del detail.left["type"]
     return Reasoning(
-        text=said,
+        text=said or "",
         summary=summary,
         encrypted=encrypted,
         signature=detail.text("signature"),
