@@ -76,6 +76,7 @@ VERDICTS: Final[Mapping[type[HoldfastError], Verdict]] = {
     TimedOut: Verdict.DEFER,
     CantExpress: Verdict.NEXT,
     NoTimeLeft: Verdict.STOP,
+    HoldfastError: Verdict.STOP,
 }
 
 
@@ -178,7 +179,8 @@ class Chain:
         return self.fatal if self.fatal is not None else all_failed(self.failures)
 
     def _judge(self, error: HoldfastError) -> Verdict:
-        verdict = VERDICTS[type(error)]
+        # The nearest kind that has a verdict: a transport's own kinds of a lost connection are lost connections.
+        verdict = next(VERDICTS[kind] for kind in type(error).__mro__ if kind in VERDICTS)
         if isinstance(error, ConnectFailed) and error.timed_out:
             return Verdict.DEFER
         if verdict is Verdict.STOP and isinstance(error, ProviderError):
