@@ -14,7 +14,7 @@ from holdfast.config.schema import Document
 from holdfast.engine.route import Resolved, Routes
 from holdfast.errors import ConfigError, UnknownModel
 
-CANARY = "canary-4f1d9a"
+CANARY = "canary_4f1d9a"  # no host name, or a gateway may well be bound to it
 ENV = {"KEY": CANARY, "OPENAI_API_KEY": CANARY, "NUMBER": "5", "EMPTY": ""}
 
 
