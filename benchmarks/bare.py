@@ -1,6 +1,6 @@
-"""The same stack without policies: uvicorn, raw ASGI, our transport, bytes through. ``python -m benchmarks.bare PORT UPSTREAM_PORT``.
+"""The same stack without policies: uvicorn, raw ASGI, our transport, bytes through.
 
-What the gateway costs above this is what its promises cost.
+``python -m benchmarks.bare PORT UPSTREAM_PORT``. What the gateway costs above this is what its promises cost.
 """
 
 from __future__ import annotations
@@ -28,8 +28,7 @@ class Relay:
         while message.get("more_body"):
             message = await receive()
             body += message["body"]
-        pace = [(name, value) for name, value in scope["headers"] if name == b"x-pace-ms"]
-        request = Outgoing(self.origin, "POST", "/v1/chat/completions", (*HEADERS, *pace), body)
+        request = Outgoing(self.origin, "POST", "/v1/chat/completions", HEADERS, body)
         incoming = await self.transport.send(request, connect_s=5)
         kind = incoming.headers.get("content-type") or ""
         headers = [(b"content-type", kind.encode())]

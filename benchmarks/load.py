@@ -23,11 +23,12 @@ def request_bytes(port: int, *, stream: bool, pace_ms: float = 0.0) -> bytes:
     body = {"model": "chat", "messages": MESSAGES, "temperature": 0.7, "max_tokens": 200}
     if stream:
         body["stream"] = True
+    if pace_ms:
+        body["pace_ms"] = pace_ms
     data = json.dumps(body).encode()
-    pace = f"x-pace-ms: {pace_ms:g}\r\n" if pace_ms else ""
     head = (
         f"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\ncontent-type: application/json\r\n"
-        f"{pace}content-length: {len(data)}\r\n\r\n"
+        f"content-length: {len(data)}\r\n\r\n"
     )
     return head.encode() + data
 
@@ -84,7 +85,7 @@ class Caller(asyncio.Protocol):
     def on_message_complete(self) -> None:
         self.whole = True
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _exc: Exception | None) -> None:
         if not self.whole:
             self.result.failures += 1
         if not self.done.done():

@@ -1,7 +1,7 @@
 """A provider that costs almost nothing: canned bytes, so that what is measured is what stands before it.
 
-Run as ``python -m benchmarks.mock PORT``. ``POST …`` with ``"stream":true`` gets CHUNKS chunks in one write; with the header
-``x-pace-ms`` it gets one chunk per that many milliseconds; anything else a whole answer of about 1 KB.
+Run as ``python -m benchmarks.mock PORT``. ``POST …`` with ``"stream":true`` gets CHUNKS chunks in one write; with
+``"pace_ms":N`` in its body it gets one chunk per that many milliseconds; anything else a whole answer of about 1 KB.
 """
 
 from __future__ import annotations
@@ -76,20 +76,16 @@ class Provider(asyncio.Protocol):
         self.transport = transport
         self.parser = httptools.HttpRequestParser(self)
         self.body = b""
-        self.pace_ms = 0.0
 
     def data_received(self, data: bytes) -> None:
         self.parser.feed_data(data)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if name.lower() == b"x-pace-ms":
-            self.pace_ms = float(value)
 
     def on_body(self, body: bytes) -> None:
         self.body += body
 
     def on_message_complete(self) -> None:
         streamed = b'"stream":true' in self.body or b'"stream": true' in self.body
+        self.pace_ms = float(json.loads(self.body).get("pace_ms", 0)) if b'"pace_ms"' in self.body else 0.0
         self.body = b""
         if not streamed:
             self.transport.write(PLAIN)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import datetime
+import datetime as dt
 import json
 import os
 import platform
@@ -72,10 +72,11 @@ class System:
         self.name, self.port = name, port
         self.process = None
         if command is not None:
-            pin = (lambda: os.sched_setaffinity(0, {core})) if core is not None else None
             self.process = subprocess.Popen(
-                command, cwd=ROOT, preexec_fn=pin, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+                command, cwd=ROOT, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
             )
+            if core is not None:
+                os.sched_setaffinity(self.process.pid, {core})
         self.wait()
 
     def wait(self) -> None:
@@ -322,7 +323,7 @@ def main() -> None:
             mock.stop()
     report = {
         "command": f"make bench ARGS='{' '.join(sys.argv[1:])}'" if sys.argv[1:] else "make bench",
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "date": dt.datetime.now(dt.UTC).date().isoformat(),
         "machine": machine(),
         "rounds": options.rounds,
         "seconds": options.seconds,
