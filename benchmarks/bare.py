@@ -20,7 +20,7 @@ class Relay:
         self.origin = Origin("http", "127.0.0.1", upstream_port)
         self.transport: HttpTransport | None = None
 
-    async def __call__(self, scope, receive, send) -> None:
+    async def __call__(self, _scope, receive, send) -> None:
         if self.transport is None:
             self.transport = HttpTransport()
         message = await receive()
