@@ -295,7 +295,7 @@ class SqliteStore:
     def _close_unreadable(self, end: End, fault: Exception) -> int:
         """An end that no database takes must neither be lost nor be tried for ever: the request is closed at
         its bound."""
-        message = f"the end can't be stored: {fault}".encode("utf-8", "replace").decode()
+        message = f"the end can't be stored: {fault}"
         try:
             return self._connection.execute(
                 _CLOSE_UNREADABLE, (self._clock.wall_ns(), message, end.id)

@@ -132,6 +132,8 @@ def test_tail_catches_up_with_a_flood(store: SqliteStore, reader: LedgerReader) 
 
 
 def test_a_reader_can_not_write(reader: LedgerReader) -> None:
+    assert reader._connection.execute("PRAGMA query_only").fetchone() == (1,)
+    reader._connection.execute("PRAGMA query_only = OFF")  # the file itself is open for reading only
     with pytest.raises(sqlite3.OperationalError, match="readonly"):
         reader._connection.execute("DELETE FROM requests")
 

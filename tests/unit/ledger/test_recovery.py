@@ -81,7 +81,7 @@ def test_a_late_end_replaces_the_guess_once(path: Path) -> None:
 def test_an_end_that_itself_says_unknown_is_final(path: Path) -> None:
     store = store_at(path)
     store.write([intent("a")], [end("a", state="unknown")])
-    written = store.write([], [end("a", state="ok")])
+    written = store.write([], [end("a", state="ok", attempts=())])
     assert (written.late, written.ignored) == (0, 1)
     store.close()
 
@@ -113,6 +113,7 @@ def test_only_an_expired_lease_gives_up_requests(path: Path) -> None:
     store.renew()
     assert store.recovered == 1
     assert states(path) == {"theirs": "unknown", "ours": "in_flight"}
+    assert connection.execute("SELECT id FROM owners").fetchall() == [(store.owner,)]
 
     other.renew(connection, clock.wall_ns())  # only frozen: it is back under its own name
     store.renew()

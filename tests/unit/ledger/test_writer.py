@@ -130,6 +130,23 @@ def test_a_cancelled_begin_is_written_before_its_end() -> None:
     asyncio.run(main())
 
 
+def test_a_caller_that_left_does_not_take_its_group_along() -> None:
+    async def main() -> None:
+        store = ToldStore()
+        writer = writer_on(store)
+        store.gate.clear()
+        blocker = asyncio.create_task(writer.begin(intent("blocker")))
+        await store.was_entered()
+        callers = [asyncio.create_task(writer.begin(intent(name))) for name in ("left", "stays")]
+        await spin()
+        callers[0].cancel()
+        store.gate.set()
+        await asyncio.wait_for(asyncio.gather(blocker, callers[1]), 5)
+        await writer.aclose()
+
+    asyncio.run(main())
+
+
 def test_begin_waits_for_the_disk_and_end_does_not() -> None:
     async def main() -> None:
         store = ToldStore()
