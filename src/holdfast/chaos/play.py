@@ -69,6 +69,7 @@ class Player:
         self._blocked = False
         self._unflushed: tuple[int, list[Part]] | None = None
         self._rest = b""
+        self._rest_at = 0
         self._rest_parts: list[Part] = []
         self._due = 0.0
 
@@ -190,9 +191,11 @@ class Player:
 
     def _write_segment(self) -> None:
         size = self._reply.segment
-        data, self._rest = self._rest[:size], self._rest[size:]
+        data = self._rest[self._rest_at : self._rest_at + size]
+        self._rest_at += size
         parts: list[Part] = []
-        if not self._rest:
+        if self._rest_at >= len(self._rest):
+            self._rest, self._rest_at = b"", 0
             parts, self._rest_parts = self._rest_parts, []
         self._send(data, parts)
 

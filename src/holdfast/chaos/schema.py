@@ -182,6 +182,8 @@ def _number(schema: dict[str, Any], *, whole: bool) -> int | float:
     for bound in (low, high, step):
         if bound is not None and (isinstance(bound, bool) or not isinstance(bound, int | float)):
             raise SchemaError(f"{bound!r} bounds no number")
+    if step is not None and step <= 0:
+        raise SchemaError(f"multipleOf is {step!r}; it must be above 0")
     value: float = 1 if whole else 1.5
     if low is not None and (value < low or (value == low and "exclusiveMinimum" in schema)):
         value = low + (0 if "minimum" in schema else (step or 0.5))

@@ -198,9 +198,10 @@ class _Draft:
 
     def _owner(self, setting: str, name: str) -> dict[str, Any]:
         """The settings of the nearest fault to the left that has ``setting``."""
-        for fault, settings in reversed(self._faults):
-            if setting in fault.settings.__struct_fields__:
-                return settings
+        fitting = (s for fault, s in reversed(self._faults) if setting in fault.settings.__struct_fields__)
+        owner: dict[str, Any] | None = next(fitting, None)
+        if owner is not None:
+            return owner
         here = {field for fault, _ in self._faults for field in fault.settings.__struct_fields__}
         raise ChaosError(f"unknown setting {name!r}: {nearest(name, _ANSWER | here | set(FAULTS))}")
 

@@ -10,15 +10,15 @@ from holdfast.chaos.plan import Context, Part, Reply
 class Comments(FaultSettings, frozen=True):
     every: Positive = 1
     """Events after each comment."""
-    text: str = "keep-alive"
+    line: str = "keep-alive"
 
     def __post_init__(self) -> None:
-        if "\n" in self.text or "\r" in self.text:
+        if "\n" in self.line or "\r" in self.line:
             raise ValueError("a comment is one line")
 
 
 def _apply(reply: Reply, settings: Comments, _context: Context) -> Reply:
-    reply.parts = _commented(reply.parts, settings.every, f": {settings.text}\n\n".encode())
+    reply.parts = _commented(reply.parts, settings.every, f": {settings.line}\n\n".encode())
     return reply
 
 

@@ -1,6 +1,6 @@
 """An error event in a stream, before or after some tokens."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Literal
 
 from holdfast.chaos.faults.base import Fault, FaultSettings
@@ -24,14 +24,14 @@ class ErrorEvent(FaultSettings, frozen=True):
 
 
 def _apply(reply: Reply, settings: ErrorEvent, context: Context) -> Reply:
-    reply.parts = _broken_off(reply, settings, context)
+    reply.parts = _broken_off(reply.parts, settings, context)
     if settings.then == "fin" or settings.then == "reset":
         reply.ending = settings.then
     return reply
 
 
-def _broken_off(reply: Reply, settings: ErrorEvent, context: Context) -> Iterator[Part]:
-    yield from first_tokens(reply.parts, settings.after)
+def _broken_off(parts: Iterable[Part], settings: ErrorEvent, context: Context) -> Iterator[Part]:
+    yield from first_tokens(parts, settings.after)
     error = errors.named(settings.error) if settings.error else errors.for_status(500)
     yield Part(b"data: " + errors.body_of(error, context.model) + b"\n\n", "noise")
     if settings.then == "done":

@@ -1,6 +1,6 @@
 """A valid answer whose text is far too long; sent in blocks, never held in memory."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated
 
 import msgspec
@@ -21,7 +21,7 @@ class Huge(FaultSettings, frozen=True):
 def _apply(reply: Reply, settings: Huge, context: Context) -> Reply:
     size = int(settings.megabytes * 1_000_000)
     if context.stream:
-        reply.parts = _one_long_event(reply, size)
+        reply.parts = _one_long_event(reply.parts, size)
         return reply
     head, mark, tail = plain_body(reply).partition(_MARK)
     if not mark:  # tool calls: white space after the value is as valid, and as long
@@ -32,9 +32,9 @@ def _apply(reply: Reply, settings: Huge, context: Context) -> Reply:
     return reply
 
 
-def _one_long_event(reply: Reply, size: int) -> Iterator[Part]:
+def _one_long_event(parts: Iterable[Part], size: int) -> Iterator[Part]:
     lengthened = False
-    for part in reply.parts:
+    for part in parts:
         head, mark, tail = part.data.partition(_MARK)
         if lengthened or not mark or not part.is_content:
             yield part

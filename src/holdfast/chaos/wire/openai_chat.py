@@ -183,9 +183,9 @@ def healthy(answer: Answer, *, stream: bool, include_usage: bool) -> Reply:
         headers = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}
         parts = _events(answer, include_usage=include_usage)
         return Reply(200, headers, parts, early_head=True, billing="served")
-    body = _encode(_plain(answer))
-    first = "".join(answer.choices[0].text)
-    part = Part(body, "body", answer.usage.completion_tokens, first)
+    value = _plain(answer)
+    body = _encode(value)
+    part = Part(body, "body", answer.usage.completion_tokens, value["choices"][0]["message"]["content"] or "")
     return Reply(200, {"content-type": "application/json"}, (part,), length=len(body), billing="whole")
 
 

@@ -1,0 +1,113 @@
+"""A client on a bare socket: it sees what really happens to the bytes and to the connection."""
+
+import json
+import select
+import socket
+from dataclasses import dataclass
+from typing import Any
+
+PROMPT = [{"role": "user", "content": "hello"}]
+
+
+@dataclass
+class Seen:
+    data: bytes
+    end: str  # "fin", "reset" or "complete" (HTTP says that the body is over, the connection is open)
+    segments: list[bytes]
+
+    @property
+    def head(self) -> str:
+        return self.data.partition(b"\r\n\r\n")[0].decode()
+
+    @property
+    def status(self) -> int:
+        return int(self.head.split(" ")[1])
+
+    @property
+    def raw_body(self) -> bytes:
+        return self.data.partition(b"\r\n\r\n")[2]
+
+    @property
+    def body(self) -> bytes:
+        """The body without its chunk sizes, as far as it came."""
+        if "transfer-encoding: chunked" not in self.head:
+            return self.raw_body
+        body, rest = b"", self.raw_body
+        while rest:
+            size, _, rest = rest.partition(b"\r\n")
+            length = int(size, 16)
+            body += rest[:length]
+            rest = rest[length + 2 :]
+        return body
+
+    @property
+    def terminated(self) -> bool:
+        return self.raw_body.endswith(b"0\r\n\r\n")
+
+    @property
+    def events(self) -> list[str]:
+        return [e for e in self.body.decode("utf-8", "replace").replace("\r\n", "\n").split("\n\n") if e]
+
+    @property
+    def text(self) -> str:
+        pieces = []
+        for event in self.events:
+            try:
+                chunk = json.loads(event.removeprefix("data: "))
+            except ValueError:
+                continue
+            pieces += [choice["delta"].get("content") or "" for choice in chunk.get("choices", ())]
+        return "".join(pieces)
+
+    def header(self, name: str) -> str | None:
+        lines = dict(line.lower().split(": ", 1) for line in self.head.split("\r\n")[1:])
+        return lines.get(name)
+
+
+def payload(model: str = "m", *, stream: bool = False, **more: Any) -> bytes:
+    body = {"model": model, "messages": PROMPT, "stream": stream, **more}
+    return json.dumps(body).encode()
+
+
+def send(port: int, body: bytes, *, path: str = "/v1/chat/completions", **headers: str) -> socket.socket:
+    sock = socket.create_connection(("127.0.0.1", port), timeout=10)
+    lines = [f"POST {path} HTTP/1.1", "host: test", f"content-length: {len(body)}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    sock.sendall("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
+    return sock
+
+
+def receive(sock: socket.socket) -> Seen:
+    """All that comes until the answer is complete, or the connection is over."""
+    segments: list[bytes] = []
+    data = b""
+    while not _complete(data):
+        try:
+            piece = sock.recv(65536)
+        except ConnectionResetError:
+            return Seen(data, "reset", segments)
+        if not piece:
+            return Seen(data, "fin", segments)
+        segments.append(piece)
+        data += piece
+    return Seen(data, "complete", segments)
+
+
+def ask(port: int, body: bytes, **headers: str) -> Seen:
+    with send(port, body, **headers) as sock:
+        return receive(sock)
+
+
+def is_silent(sock: socket.socket) -> bool:
+    """Nothing to read now, not even an end."""
+    return not select.select([sock], [], [], 0)[0]
+
+
+def _complete(data: bytes) -> bool:
+    head, gap, body = data.partition(b"\r\n\r\n")
+    if not gap:
+        return False
+    for line in head.lower().split(b"\r\n"):
+        if line.startswith(b"content-length: "):
+            return len(body) >= int(line[16:])
+    return body.endswith(b"0\r\n\r\n") and b"transfer-encoding: chunked" in head

@@ -1,0 +1,245 @@
+"""The wire format, as the official SDK reads it."""
+
+import enum
+import json
+from typing import Literal
+
+import httpx2
+import openai
+import pytest
+from pydantic import BaseModel
+
+from holdfast.chaos import ChaosConfig, run_chaos
+from holdfast.chaos.schema import SchemaError, value_for
+
+TOOLS = [
+    {"type": "function", "function": {"name": name, "parameters": {
+        "type": "object", "properties": {"city": {"type": "string"}, "days": {"type": "integer"}}, "required": ["city"]}}}
+    for name in ("weather", "news")
+]  # fmt: skip  # one schema, two names
+HI = [{"role": "user", "content": "hi there"}]
+
+
+@pytest.fixture(scope="module")
+def chaos():
+    scripts = {"two-calls": "tools=3", "thinker": "reasoning=3 tokens=2 cached=1"}
+    with run_chaos(ChaosConfig(tokens=6, scripts=scripts, api_keys=("secret",), models=("a", "b"))) as chaos:
+        yield chaos
+
+
+@pytest.fixture
+def client(chaos):
+    with openai.OpenAI(base_url=chaos.base_url, api_key="secret", max_retries=0) as client:
+        yield client
+
+
+def test_plain(client, chaos):
+    answer = client.chat.completions.create(model="x", messages=HI)
+    entry = chaos.journal()[-1]
+    assert answer.id.startswith("chatcmpl-")
+    assert (answer.model, answer.choices[0].finish_reason) == ("x", "stop")
+    assert answer.choices[0].message.content == entry.text
+    assert answer.usage.prompt_tokens == 4 + 2  # a message, and 8 bytes
+    assert (answer.usage.completion_tokens, answer.usage.total_tokens) == (6, 12)
+    assert answer.usage.prompt_tokens_details.cached_tokens == 0
+    assert answer.usage.completion_tokens_details.reasoning_tokens == 0
+
+
+@pytest.mark.parametrize("limit", ["max_tokens", "max_completion_tokens"])
+def test_limits_end_with_length(client, limit):
+    answer = client.chat.completions.create(model="x", messages=HI, **{limit: 2})
+    assert (answer.choices[0].finish_reason, answer.usage.completion_tokens) == ("length", 2)
+    assert (
+        client.chat.completions.create(model="x", messages=HI, **{limit: 6}).choices[0].finish_reason
+        == "stop"
+    )
+
+
+def test_several_choices_differ(client):
+    answer = client.chat.completions.create(model="x", messages=HI, n=3)
+    assert [choice.index for choice in answer.choices] == [0, 1, 2]
+    assert len({choice.message.content for choice in answer.choices}) == 3
+    assert answer.usage.completion_tokens == 18
+
+
+@pytest.mark.parametrize("include", [True, False])
+def test_stream(client, chaos, include):
+    options = {"stream_options": {"include_usage": True}} if include else {}
+    chunks = list(client.chat.completions.create(model="x", messages=HI, n=2, stream=True, **options))
+    texts = ["", ""]
+    for chunk in chunks:
+        for choice in chunk.choices:
+            texts[choice.index] += choice.delta.content or ""
+    assert texts[0] == chaos.journal()[-1].text
+    assert texts[1].count(":") == 6
+    assert len({chunk.id for chunk in chunks}) == 1
+    assert [chunk.usage.completion_tokens for chunk in chunks if chunk.usage] == [12] * include
+    assert all(chunk.choices for chunk in chunks if not chunk.usage)
+
+
+@pytest.mark.parametrize(
+    ("model", "choice", "names"),
+    [
+        ("x", "auto", []),
+        ("x", "required", ["weather"]),
+        ("x", {"type": "function", "function": {"name": "news"}}, ["news"]),
+        ("two-calls", "auto", ["weather", "news", "weather"]),
+        ("two-calls", "none", []),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_tools(client, chaos, model, choice, names, stream):
+    asked = {"model": model, "messages": HI, "tools": TOOLS, "tool_choice": choice}
+    if stream:
+        with client.chat.completions.stream(**asked) as events:
+            for _ in events:
+                pass
+            done = events.get_final_completion().choices[0]
+    else:
+        done = client.chat.completions.create(**asked).choices[0]
+    calls = done.message.tool_calls or []
+    assert [call.function.name for call in calls] == names
+    assert len({call.id for call in calls}) == len(calls)
+    assert done.finish_reason == ("tool_calls" if names else "stop")
+    for call in calls:
+        arguments = json.loads(call.function.arguments)
+        assert isinstance(arguments["city"], str)
+        assert isinstance(arguments["days"], int)
+    entry = chaos.wait_for(lambda journal: journal[-1].end)[-1]
+    assert entry.arguments == "".join(call.function.arguments for call in calls) or not stream
+
+
+class Mood(enum.Enum):
+    good = "good"
+    bad = "bad"
+
+
+class Leaf(BaseModel):
+    mood: Mood
+    score: float
+    kind: Literal["leaf"]
+
+
+class Tree(BaseModel):
+    name: str
+    count: int
+    sure: bool
+    leaves: list[Leaf]
+    maybe: int | None
+    child: "Tree | None"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_structured_output(client, stream):
+    if stream:
+        with client.chat.completions.stream(model="x", messages=HI, response_format=Tree) as events:
+            parsed = events.get_final_completion().choices[0].message.parsed
+    else:
+        parsed = (
+            client.chat.completions.parse(model="x", messages=HI, response_format=Tree)
+            .choices[0]
+            .message.parsed
+        )
+    assert isinstance(parsed, Tree)
+    assert parsed.leaves[0].mood is Mood.good
+
+
+def test_json_object(client):
+    answer = client.chat.completions.create(model="x", messages=HI, response_format={"type": "json_object"})
+    assert isinstance(json.loads(answer.choices[0].message.content), dict)
+
+
+def test_reasoning_and_cached_tokens(client, chaos):
+    answer = client.chat.completions.create(model="thinker", messages=HI)
+    assert answer.choices[0].message.reasoning_content.count("~") == 3
+    assert answer.usage.completion_tokens_details.reasoning_tokens == 3
+    assert (answer.usage.prompt_tokens_details.cached_tokens, answer.usage.completion_tokens) == (1, 5)
+    chunks = list(client.chat.completions.create(model="thinker", messages=HI, stream=True))
+    thoughts = "".join(getattr(c.choices[0].delta, "reasoning_content", None) or "" for c in chunks)
+    assert thoughts == chaos.wait_for(lambda journal: journal[-1].end)[-1].reasoning
+
+
+def test_a_wrong_key_is_401(chaos):
+    with openai.OpenAI(base_url=chaos.base_url, api_key="wrong", max_retries=0) as client:
+        with pytest.raises(openai.AuthenticationError) as raised:
+            client.chat.completions.create(model="x", messages=HI)
+        with pytest.raises(openai.AuthenticationError):
+            client.models.list()
+    assert raised.value.code == "invalid_api_key"
+
+
+def test_models(client):
+    assert [model.id for model in client.models.list()] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("change", "param"),
+    [
+        ({"messages": []}, "messages"),
+        ({"messages": [{"role": "king", "content": "x"}]}, "messages[0].role"),
+        ({"model": ""}, "model"),
+        ({"n": 0}, "n"),
+        ({"max_tokens": "many"}, "max_tokens"),
+        ({"tool_choice": {"type": "function", "function": {"name": "nope"}}}, "tool_choice"),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"schema": {"$ref": "#"}}}},
+            "response_format",
+        ),
+        ({"model": None}, "model"),
+    ],
+)
+def test_a_bad_request_is_400_and_names_the_field(client, change, param):
+    with pytest.raises(openai.BadRequestError) as raised:
+        client.post("/chat/completions", body={"model": "x", "messages": HI, **change}, cast_to=object)
+    assert raised.value.param == param
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"model":"\xff","messages":[]}', b"[" * 100_000])
+def test_garbage_is_400(chaos, body):
+    answer = httpx2.post(
+        chaos.base_url + "/chat/completions", content=body, headers={"authorization": "Bearer secret"}
+    )
+    assert (answer.status_code, answer.json()["error"]["type"]) == (400, "invalid_request_error")
+
+
+@pytest.mark.parametrize(
+    ("schema", "value"),
+    [
+        ({"type": "integer", "minimum": 5, "multipleOf": 4}, 8),
+        ({"type": "number", "exclusiveMaximum": 1}, 0.5),
+        ({"type": "integer", "maximum": -3}, -3),
+        ({"type": ["null", "boolean"]}, True),
+        ({"enum": ["b", "a"]}, "b"),
+        ({"const": 3}, 3),
+        ({"anyOf": [{"type": "null"}, {"type": "string", "maxLength": 2}]}, "n:"),
+        ({"type": "array", "minItems": 3, "items": {"type": "null"}}, [None] * 3),
+        (
+            {"allOf": [{"$ref": "#/$defs/a"}], "$defs": {"a": {"type": "string", "format": "date"}}},
+            "2025-01-31",
+        ),
+    ],
+)
+def test_values_follow_their_schema(schema, value):
+    assert value_for(schema, "n") == value
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"$ref": "#"},
+        {"$ref": "http://elsewhere"},
+        {"type": "martian"},
+        {"properties": 3},
+        {"type": "object", "required": 3, "properties": {"a": {}}},
+        {"type": "integer", "multipleOf": 0},
+        {"type": "string", "minLength": 10**9},
+        {
+            "$defs": {"a": {"type": "array", "minItems": 100, "items": {"$ref": "#/$defs/a"}}},
+            "$ref": "#/$defs/a",
+        },
+        7,
+    ],
+)
+def test_impossible_schemas_are_errors_and_end(schema):
+    with pytest.raises(SchemaError):
+        value_for(schema, "n")
