@@ -59,8 +59,11 @@ class Ledger(Protocol):
         ...
 
     async def flush(self) -> None:
-        """Return when every end taken so far is written, however long that takes: bound it where that
-        matters."""
+        """Return when every end taken so far is written, however long that takes: bound it where that matters.
+
+        Raises:
+            LedgerUnavailable: the ledger was closed before they were.
+        """
         ...
 
     def health(self) -> LedgerHealth: ...

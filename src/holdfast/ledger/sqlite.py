@@ -39,8 +39,8 @@ __all__ = ["Durability", "SqliteLedger", "SqliteStore", "explain", "path_of", "r
 Durability = Literal["process", "power"]
 
 _CHECKPOINT_PAGES: Final = 4_000
-"""16 MB of log before it is copied into the database: fewer, longer pauses (measured, see the tests of
-speed)."""
+"""16 MB of log before it is copied into the database: less often than that copies less in all, but in longer
+pauses."""
 
 _SYNCHRONOUS: Final[dict[Durability, str]] = {
     "process": "PRAGMA synchronous = NORMAL",
