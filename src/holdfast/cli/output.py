@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 __all__ = ["clean", "complain", "console", "say", "say_bytes", "say_json", "say_table"]
 
-_PIPE_WIDTH = 1_000  # a pipe has no edge to fold at
+_WIDE = 1_000  # a pipe has no edge to fold at
 
 
-def console(*, stderr: bool = False) -> Console:
-    """Rich honours NO_COLOR and writes no colours where nobody looks."""
-    stream = sys.stderr if stderr else sys.stdout
-    width = None if stream.isatty() else _PIPE_WIDTH
+def console(*, stderr: bool = False, width: int | None = None) -> Console:
+    """Rich honours NO_COLOR and writes no colours where nobody looks. ``width``: the terminal's."""
+    if width is None and not (sys.stderr if stderr else sys.stdout).isatty():
+        width = _WIDE
     return Console(stderr=stderr, width=width, markup=False, highlight=False, emoji=False)
 
 
@@ -54,7 +54,8 @@ def say_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: I
         table.add_column(column, justify="right" if column in aligned else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(clean(cell)) for cell in row))
-    console().print(table)
+    # Wider than the terminal is better than folded to its width: the terminal wraps lines, not each column on its own.
+    console(width=_WIDE).print(table, soft_wrap=True)
     sys.stdout.flush()
 
 

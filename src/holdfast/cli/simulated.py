@@ -18,7 +18,7 @@ BREAK_FIRST: Final = "break simulated-a"
 CUT_STREAM: Final = "cut the stream"
 """In a prompt: whoever answers breaks off in the middle."""
 
-_PACE: Final = {"ttft": 0.2, "tps": 20}  # quick enough not to bore, slow enough to be seen streaming
+_PACE: Final = {"ttft": 0.2, "tps": 40}  # quick enough not to bore, slow enough to be seen streaming
 
 
 @contextmanager

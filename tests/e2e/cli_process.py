@@ -1,0 +1,123 @@
+"""The command as a user runs it: a process of its own, in a folder of its own, with an environment of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+HOLDFAST = Path(sys.executable).with_name("holdfast")
+READY = "ledger tail"  # in the last line of what serve says
+WAIT_S = 30
+
+
+def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Nothing of the test's own environment gets in but what a program needs to run."""
+    return {
+        "PATH": os.environ["PATH"],
+        "HOME": os.environ.get("HOME", "/"),
+        "LC_ALL": "C.UTF-8",
+        **(extra or {}),
+    }
+
+
+def holdfast(
+    folder: Path, *arguments: str | Path, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Runs a command to its end."""
+    return subprocess.run(
+        [HOLDFAST, *arguments],
+        cwd=folder,
+        env=environment(env),
+        capture_output=True,
+        text=True,
+        timeout=WAIT_S,
+        check=False,
+    )
+
+
+def holdfast_json(folder: Path, *arguments: str | Path, env: Mapping[str, str] | None = None) -> Any:
+    """What a command that succeeds says with ``--json``."""
+    done = holdfast(folder, *arguments, "--json", env=env)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+class Serving:
+    """A running ``holdfast serve``."""
+
+    def __init__(self, process: subprocess.Popen[str], said: list[str], errors: Path) -> None:
+        self.process = process
+        self.said = said
+        self._errors = errors
+        self.url = re.findall(r"http://[^ \n]+", said[0])[0]
+
+    @property
+    def stderr(self) -> str:
+        return self._errors.read_text()
+
+    @property
+    def curls(self) -> list[str]:
+        """The lines to paste."""
+        return [line.strip() for line in self.said if line.strip().startswith("curl ")]
+
+    @property
+    def tail(self) -> str:
+        """The last line to paste."""
+        return self.said[-1].strip()
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Ends it; its exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(WAIT_S)
+
+
+@contextmanager
+def serving(folder: Path, *arguments: str | Path, env: Mapping[str, str] | None = None) -> Iterator[Serving]:
+    """``holdfast serve`` on a free port, once it has said everything; killed at the end of the block."""
+    errors = folder / f"stderr-{len(list(folder.glob('stderr-*')))}.log"
+    with errors.open("w") as file:
+        process = subprocess.Popen(
+            [HOLDFAST, "serve", "--port", "0", *arguments],
+            cwd=folder,
+            env=environment(env),
+            stdout=subprocess.PIPE,
+            stderr=file,
+            text=True,
+        )
+    assert process.stdout is not None
+    try:
+        said: list[str] = []
+        while not (said and READY in said[-1]):
+            line = process.stdout.readline()
+            assert line, f"ended before it served:\n{''.join(said)}{errors.read_text()}"
+            said.append(line)
+        yield Serving(process, said, errors)
+    finally:
+        process.kill()
+        process.wait(WAIT_S)
+        process.stdout.close()
+
+
+def pasted(line: str, folder: Path) -> str:
+    """What a line says when it is pasted into a shell in ``folder``."""
+    done = subprocess.run(
+        ["sh", "-c", line],
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=WAIT_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
