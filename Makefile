@@ -11,7 +11,7 @@ export UV_NO_CONFIG := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check fix bench constraints clean
+.PHONY: help setup run test check fix mutants bench constraints clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,7 +46,12 @@ fix: $(READY)  ## format, and mend what the linter can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+mutants: $(READY)  ## take each guard out in turn: the test that it names must fail
+	$(BIN)/python -m tests.mutants $(ARGS)
+
 bench: $(READY)  ## measure speed against going direct, nginx and the bare stack; writes benchmarks/results/
+	@command -v nginx >/dev/null || test -x /usr/sbin/nginx || test "$$(id -u)" != 0 || \
+	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq nginx-light >/dev/null; }
 	$(BIN)/python -m benchmarks.run $(ARGS)
 
 constraints:  ## pin the newest versions again (needs uv)
