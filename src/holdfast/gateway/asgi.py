@@ -34,6 +34,8 @@ class Request(msgspec.Struct, kw_only=True):
     started_ns: int
     key: str = "local"
     """The name of the caller's key."""
+    told: HeaderList = []  # msgspec copies an empty mutable default for each instance
+    """Headers that go out with an error too."""
     answered: bool = False
     """A status went out: no other can follow."""
 

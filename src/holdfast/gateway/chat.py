@@ -67,6 +67,9 @@ class ChatDoor:
         running.add(run)
         try:
             await run.relay()
+        except HoldfastError:
+            request.told = _attribution(exchange)  # an error says as well how many attempts it took
+            raise
         finally:
             running.discard(run)
             run.end()
@@ -248,7 +251,7 @@ class Running:
 
 async def respond_error(request: Request, error: HoldfastError, dialect: Dialect) -> None:
     """Says an error. What the caller got wrong, the provider tells in its own words."""
-    headers: list[tuple[bytes, bytes]] = []
+    headers: list[tuple[bytes, bytes]] = [*request.told]
     if error.retry_after_s is not None:
         headers.append((b"retry-after", b"%d" % math.ceil(error.retry_after_s)))
         headers.append((b"retry-after-ms", b"%d" % math.ceil(error.retry_after_s * 1000)))
