@@ -272,7 +272,6 @@ class Exchange:
             return data
         closing = attempt.guard.closing()
         self._over(attempt, None)
-        self._attempt = None
         self._settle("ok", None, status=200)
         if not self.call.envelope.stream:
             return data
@@ -280,7 +279,6 @@ class Exchange:
 
     async def _broken(self, attempt: Attempt, error: HoldfastError) -> bytes:
         self._over(attempt, error)
-        self._attempt = None
         if self._may_resume(attempt):
             self._chain.failed(error, self._engine.clock.monotonic(), elsewhere=True)
             replay = Replay(self.call.dialect, "".join(self._written or ()))
@@ -338,7 +336,8 @@ class Exchange:
         self._settle(state, reason, status=reason.status if self.target is None else 200)
 
     def _over(self, attempt: Attempt, error: HoldfastError | None) -> None:
-        """One attempt is over: its connection is let go, its bill is made, its row is kept."""
+        """One attempt is over: its connection is let go, its bill is made, its row is kept. Once for each."""
+        self._attempt = None  # whoever leaves while we wait for the next one doesn't end this one again
         attempt.close()
         engine, call = self._engine, self.call
         guard = attempt.guard
