@@ -58,6 +58,7 @@ class Exchange:
     """
 
     __slots__ = (
+        "_accepted",
         "_attempt",
         "_chain",
         "_close_reason",
@@ -107,6 +108,7 @@ class Exchange:
             None  # of the stream that a resumption goes on with
         )
         self._settled = False
+        self._accepted = False
         self._intent: Intent | None = None
         self._close_reason: HoldfastError | None = None
 
@@ -114,6 +116,11 @@ class Exchange:
     def attempts(self) -> int:
         """How many attempts were begun."""
         return self._numbers
+
+    @property
+    def accepted(self) -> bool:
+        """The intent is durable: from here on the request has a record."""
+        return self._accepted
 
     @property
     def over(self) -> bool:
@@ -148,16 +155,19 @@ class Exchange:
             self._settled = True  # nothing was written, so there is nothing to end
             raise
         except BaseException:  # cancelled while waiting: it may have been written
+            self._accepted = True
             self._engine.observer.accepted(intent)
             self._close()
             raise
+        self._accepted = True
         self._engine.observer.accepted(intent)
         try:
             first = await self._advance()
         except HoldfastError as error:
             self._settle("failed", error, status=error.status)
             raise
-        except BaseException:
+        except BaseException as error:
+            self._blame(error)
             self._close()
             raise
         self._first = self._complete(first) if self._is_done() else first
@@ -169,7 +179,11 @@ class Exchange:
             first, self._first = self._first, None
             if first:
                 return first
-        data = await self._read()
+        try:
+            data = await self._read()
+        except BaseException as error:
+            self._blame(error)
+            raise
         self._delivered += len(data)
         return data
 
@@ -322,6 +336,11 @@ class Exchange:
 
     # Settling: exactly once, on every way out.
 
+    def _blame(self, error: BaseException) -> None:
+        """A fault of our own is no caller that left."""
+        if not isinstance(error, asyncio.CancelledError) and self._close_reason is None:
+            self._close_reason = HoldfastError(f"an internal error: {type(error).__name__}")
+
     def _close(self) -> None:
         resuming, self._resuming = self._resuming, None
         if resuming is not None:
@@ -349,6 +368,7 @@ class Exchange:
             usage=guard.usage,
             answered_as=guard.model,
             error=unsettled,
+            status=attempt.status,
             at_ns=attempt.started_ns,
         )
         now = engine.clock.monotonic()

@@ -7,6 +7,8 @@ import math
 import re
 from typing import TYPE_CHECKING
 
+import structlog
+
 from holdfast.engine.attempt import Limits
 from holdfast.engine.exchange import KEEPALIVE_S, Call
 from holdfast.errors import (
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ChatDoor", "Running", "respond_error"]
 
+_log = structlog.get_logger("holdfast.gateway")
+
 _TAG = re.compile(r"[\w.:/-]{1,64}")
 _MAX_TAGS = 16
 _COMMENT = b": waiting\n\n"
@@ -59,7 +63,7 @@ class ChatDoor:
         """Answers the request, whatever happens to it on the way.
 
         Raises:
-            HoldfastError: nothing went out yet; the caller of this method says it.
+            HoldfastError: it was refused before it was accepted; the caller of this method says so.
         """
         body = await read_body(request, limit=self._max_body, read_s=self._read_s)
         exchange = self._app.engine.exchange(self._call(request, key, body))
@@ -67,9 +71,13 @@ class ChatDoor:
         running.add(run)
         try:
             await run.relay()
-        except HoldfastError:
+        except HoldfastError as error:
+            if not exchange.accepted:
+                raise
+            if error.status >= 500:
+                _log.warning("request failed", request_id=request.id, error=error.label, reason=error.message)
             request.told = _attribution(exchange)  # an error says as well how many attempts it took
-            raise
+            await respond_error(request, error, self._dialect)
         finally:
             running.discard(run)
             run.end()

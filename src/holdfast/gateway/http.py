@@ -78,8 +78,11 @@ class Gateway:
         except Abandoned as error:
             self._metrics.refused(error)  # it left before it was accepted; nobody is there to be told
         except HoldfastError as error:
+            self._metrics.refused(error)
             if error.status >= 500 and not isinstance(error, Draining):
-                _log.warning("request failed", request_id=request.id, error=error.label, reason=error.message)
+                _log.warning(
+                    "request refused", request_id=request.id, error=error.label, reason=error.message
+                )
             await respond_error(request, error, self._dialect)
         except Exception:
             _log.exception("a fault of our own", request_id=request.id)
@@ -109,21 +112,17 @@ class Gateway:
             self._check_method(request, public[0])
             await public[1](request)
             return
-        try:
-            key = self._gatekeeper.admit(request.headers)
-            if key is not None:
-                request.key = key.name
-            found = self._guarded.get(request.path)
-            if found is None:
-                near = nearest(request.path, [*self._guarded, *self._open])
-                hint = f"; did you mean {near[0]}?" if near else ""
-                raise NotFound(f"there is no {request.method} {request.path} here{hint}")  # one place counts
-            self._check_method(request, found[0])
-            if self._draining:
-                raise Draining("the gateway is shutting down: send this to another one", retry_after_s=1.0)
-        except HoldfastError as error:
-            self._metrics.refused(error)
-            raise
+        key = self._gatekeeper.admit(request.headers)
+        if key is not None:
+            request.key = key.name
+        found = self._guarded.get(request.path)
+        if found is None:
+            near = nearest(request.path, [*self._guarded, *self._open])
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise NotFound(f"there is no {request.method} {request.path} here{hint}")  # one place counts
+        self._check_method(request, found[0])
+        if self._draining:
+            raise Draining("the gateway is shutting down: send this to another one", retry_after_s=1.0)
         await found[1](request, key)
 
     def _check_method(self, request: Request, method: str) -> None:
