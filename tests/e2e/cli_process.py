@@ -1,4 +1,7 @@
-"""The command as a user runs it: a process of its own, in a folder of its own, with an environment of its own."""
+"""The command as a user runs it: a process of its own, in a folder of its own, with an environment of its own.
+
+:func:`called` runs it in this process, for the many cases where only arguments, exit code and output matter.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,12 @@ import re
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from holdfast.cli.commands import run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -48,6 +54,27 @@ def holdfast(
 def holdfast_json(folder: Path, *arguments: str | Path, env: Mapping[str, str] | None = None) -> Any:
     """What a command that succeeds says with ``--json``."""
     done = holdfast(folder, *arguments, "--json", env=env)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def called(folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """As :func:`holdfast`, without the cost of a process: for commands that don't look at the environment."""
+    out, errors = (TextIOWrapper(BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
+    given = [str(argument) for argument in arguments]
+    with chdir(folder), redirect_stdout(out), redirect_stderr(errors):
+        try:
+            run(given)
+        except SystemExit as end:
+            code = end.code
+    said, complained = (stream.buffer.getvalue().decode() for stream in (out, errors))  # type: ignore[attr-defined]  # a BytesIO
+    assert isinstance(code, int)
+    return subprocess.CompletedProcess(given, code, said, complained)
+
+
+def called_json(folder: Path, *arguments: str | Path) -> Any:
+    """What a command that succeeds says with ``--json``."""
+    done = called(folder, *arguments, "--json")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

@@ -1,6 +1,7 @@
 """All commands in one place, and the one edge where errors become a line on stderr and an exit code."""
 
 import sys
+from collections.abc import Sequence
 from io import TextIOWrapper
 from typing import Annotated, NoReturn
 
@@ -54,13 +55,13 @@ def holdfast(
     del version  # its callback has answered
 
 
-def run() -> NoReturn:
-    """Runs what the process was called with."""
+def run(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Runs ``arguments``, or what the process was called with, and ends by SystemExit."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a terminal that can't show a character shows its number
             stream.reconfigure(errors="backslashreplace")
     try:
-        app(prog_name="holdfast")
+        app(arguments, prog_name="holdfast")
     except HoldfastError as error:
         complain(error.message)
     except OSError as error:
