@@ -102,13 +102,16 @@ def _typed(status: int, fields: Mapping[str, Any], body: bytes) -> ProviderError
             kind = ContentRefused
     message = fields.get("message")
     param = fields.get("param")
-    return kind(
+    error = kind(
         message if isinstance(message, str) and message else f"the provider answered {status}",
         upstream_status=status,
         body=body,
         kind=words[0] if words else None,
         param=param if isinstance(param, str) else None,
     )
+    if isinstance(error, RequestRefused | ModelMissing):
+        error.status = status  # passed on as it is
+    return error
 
 
 def _words(fields: Mapping[str, Any]) -> list[str]:
