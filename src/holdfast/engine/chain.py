@@ -228,7 +228,6 @@ def all_failed(failures: Sequence[tuple[Target, HoldfastError]]) -> TargetsFaile
     """The one error for a chain that is used up: its status says what all of them have in common."""
     errors = [error for _, error in failures]
     limited = [error for error in errors if isinstance(error, RateLimited | QuotaExhausted)]
-    waits = [error.retry_after_s for error in limited if error.retry_after_s is not None]
     if errors and len(limited) == len(errors):
         status = 429
     elif not errors or any(_is_timeout(error) for error in errors):
@@ -241,8 +240,15 @@ def all_failed(failures: Sequence[tuple[Target, HoldfastError]]) -> TargetsFaile
         _tell(failures),
         failures=[(str(target), error) for target, error in failures],
         status=status,
-        retry_after_s=min(waits) if status == 429 and waits else None,
+        retry_after_s=_soonest(failures, all_limited=status == 429),
     )
+
+
+def _soonest(failures: Sequence[tuple[Target, HoldfastError]], *, all_limited: bool) -> float | None:
+    """The soonest wait that a target asked for at last. None where one that isn't limited named none: it may be asked now."""
+    last = {str(target): error.retry_after_s for target, error in failures}
+    waits = [wait for wait in last.values() if wait is not None]
+    return min(waits) if waits and (all_limited or len(waits) == len(last)) else None
 
 
 def _is_timeout(error: HoldfastError) -> bool:
