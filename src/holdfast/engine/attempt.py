@@ -150,14 +150,15 @@ class Attempt:
         until = self._clock.monotonic() + patience_s
         while True:
             now = self._clock.monotonic()
-            idle = min(self._idle_left, _TRAILER_S) if guard.state is State.CLOSING else self._idle_left
+            closing = guard.state is State.CLOSING
+            idle = min(self._idle_left, _TRAILER_S) if closing else self._idle_left
             progress = guard.progress
             try:
                 with Limit(self._timers, min(now + idle, until, self._deadline)):
                     data = await incoming.read_some()
             except TimeoutError:
                 waited = self._clock.monotonic() - now
-                self._idle_left -= waited
+                self._idle_left = idle - waited
                 if waited < idle and until < self._deadline:
                     return None
                 self._end_late(now + idle)
@@ -166,10 +167,10 @@ class Attempt:
                 guard.lost(error)
                 data = None
             out = self._take(data) if data is not None else b""
-            if guard.progress != progress:
+            if guard.progress != progress and not closing:
                 self._idle_left = self._tightened(self.target.timeouts.idle_s)
-            else:
-                self._idle_left -= self._clock.monotonic() - now
+            else:  # a trailer has its time once, whatever comes in it
+                self._idle_left = idle - (self._clock.monotonic() - now)
             if out or self.done:
                 return out
             if guard.fault is not None:
