@@ -196,6 +196,7 @@ class Exchange:
     async def _advance(self, replay: Replay | None = None) -> bytes:
         """Tries the chain's next targets until one commits; returns its first bytes."""
         clock = self._engine.clock
+        delivered = len(self._written or ())
         while True:
             now = clock.monotonic()
             step = self._chain.next(now)
@@ -209,6 +210,8 @@ class Exchange:
             except HoldfastError as error:
                 self._over(attempt, error)
                 self._chain.failed(error, clock.monotonic())
+                if self._written is not None:
+                    del self._written[delivered:]  # what came together with the fault never went out
                 if replay is not None:
                     replay = Replay(self.call.dialect, "".join(self._written or ()))
                 continue
