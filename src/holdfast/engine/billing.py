@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from holdfast.errors import ConnectFailed, OutcomeUnknown
+from holdfast.errors import ProviderError, Rejected
 from holdfast.providers.models import max_output
 
 if TYPE_CHECKING:
@@ -39,12 +39,14 @@ def settle(
     usage: Usage | None,
     answered_as: str | None,
     error: HoldfastError | None,
+    status: int | None,
     at_ns: int,
 ) -> Bill:
-    """The bill of one attempt that is over.
+    """The bill of one attempt that is over; ``status`` is the provider's, if it answered.
 
-    Usage that arrived is exact, whatever became of the attempt. No connection or an error answer costs nothing. Whatever
-    was sent and not accounted for (cut, cancelled, unanswered, or complete without usage) counts at its upper bound.
+    Usage that arrived is exact, whatever became of the attempt. No connection or an error status costs nothing. Whatever
+    was sent and not accounted for (cut, cancelled, unanswered, complete without usage, or ended by an error inside a 200,
+    up to which the provider may have worked) counts at its upper bound.
     An alias that has no price is priced as the model that the answer names (``answered_as``).
     """
     if usage is not None:
@@ -57,7 +59,8 @@ def settle(
         if cost.nano is not None:
             return Bill(cost.nano, "provider", cost.price_id)
         # A usage that can't be believed is no usage: fall through to the bound.
-    if error is not None and (isinstance(error, ConnectFailed) or not isinstance(error, OutcomeUnknown)):
+    refused = isinstance(error, ProviderError) and status is not None and not 200 <= status < 300
+    if refused or isinstance(error, Rejected):
         return _NOTHING
     return bound(book, target, envelope, at_ns=at_ns)
 

@@ -245,7 +245,7 @@ def all_failed(failures: Sequence[tuple[Target, HoldfastError]]) -> TargetsFaile
 
 
 def _soonest(failures: Sequence[tuple[Target, HoldfastError]], *, all_limited: bool) -> float | None:
-    """The soonest wait that a target asked for at last. None where one that isn't limited named none: it may be asked now."""
+    """The soonest wait that a target asked for at last; None where one that isn't limited named none: ask it now."""
     last = {str(target): error.retry_after_s for target, error in failures}
     waits = [wait for wait in last.values() if wait is not None]
     return min(waits) if waits and (all_limited or len(waits) == len(last)) else None
