@@ -108,7 +108,10 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """A client that says it sends no more has left: none of ours half-closes and stays. Returns: close it."""
-        self._left()
+        if self._player is not None:
+            self._player.abandon()
+            self._left()
+            self._transport.abort()  # a close would still flush the last write, which was not served in time
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # asyncio's signature

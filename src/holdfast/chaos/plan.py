@@ -37,7 +37,14 @@ class Part(msgspec.Struct, gc=False):
     """Their text (of the channel that ``kind`` names), for the journal."""
     choice: int = 0
     pause: float = 0.0
-    """Seconds to wait before it is written."""
+    """Seconds after the part before it was due: a steady pace, lateness made good."""
+    hold: float = 0.0
+    """Seconds of silence before it, from when it would have been written."""
+
+    @property
+    def waits(self) -> bool:
+        """Whether it can't go along with the part before it."""
+        return self.pause > 0 or self.hold > 0
 
     @property
     def is_content(self) -> bool:

@@ -25,7 +25,7 @@ __all__ = ["Player", "linger_reset"]
 
 _LARGEST = 1 << 20  # bytes gathered for one write
 _BURST = 64  # writes before others get their turn
-_UNSENT_WAIT_S = 2.0  # longest wait for our kernel to send what it holds, before a reset
+_UNSENT_WAIT_S = 2.0  # longest wait for a client that takes nothing, before a reset
 _UNSENT_STEP_S = 0.0005
 _SIOCOUTQNSD = 0x894B  # linux/sockios.h: bytes of the send queue that never left
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
@@ -81,6 +81,14 @@ class Player:
         else:
             self._begin()
 
+    def abandon(self) -> None:
+        """The client left by a clean close: count what of the last write went to the kernel, and stop."""
+        if self._unflushed is not None:
+            written, _ = self._unflushed
+            self._unflushed = None
+            self._served(written - self._transport.get_write_buffer_size(), [])
+        self.stop()
+
     def stop(self) -> None:
         """The connection is gone: nothing more is written."""
         if self._timer is not None:
@@ -107,7 +115,7 @@ class Player:
         if self._reply.status is not None:
             self._head = self._render_head(self._reply.status)
             self._next = next(self._parts, None)
-            if self._reply.early_head and self._next is not None and self._next.pause:
+            if self._reply.early_head and self._next is not None and self._next.waits:
                 self._write(b"", [])
         self._advance()
 
@@ -136,7 +144,7 @@ class Player:
             if part is None:
                 self._finish()
                 return
-            if part.pause and self._wait(part):
+            if (part.pause or part.hold) and self._wait(part):
                 return
             self._write_batch(part)
         if not self._blocked:
@@ -144,10 +152,12 @@ class Player:
 
     def _wait(self, part: Part) -> bool:
         """Whether ``part`` isn't due yet. Times are absolute, so that late timers don't add up to a slower pace."""
-        if part.pause == FOREVER:
+        if part.hold == FOREVER:
             return True
+        if part.hold:
+            self._due = self._loop.time() + part.hold
         self._due += part.pause
-        part.pause = 0.0
+        part.pause = part.hold = 0.0
         if self._due <= self._loop.time():
             return False
         self._timer = self._loop.call_at(self._due, self._advance)
@@ -162,7 +172,7 @@ class Player:
             size = len(part.data)
             while (
                 following is not None
-                and not following.pause
+                and not following.waits
                 and tokens < self._reply.batch
                 and size < _LARGEST
             ):
@@ -214,15 +224,22 @@ class Player:
                 self._timer = None if self._blocked else self._loop.call_soon(self._advance)
                 return
         if self._reply.ending == "reset":
-            self._reset_when_sent(self._loop.time() + _UNSENT_WAIT_S)
+            self._reset_when_sent(_unsent(self._transport), self._loop.time() + _UNSENT_WAIT_S)
         elif self._reply.ending != "hang":
             self._done()
 
-    def _reset_when_sent(self, until: float) -> None:
-        """A reset destroys what our kernel hasn't sent yet, and no event tells when it has: look, briefly."""
+    def _reset_when_sent(self, last: int, until: float) -> None:
+        """A reset destroys what our kernel hasn't sent yet, and no event tells when it has: look, briefly.
+
+        A client that reads slowly is waited for; one that takes nothing for a while gets its reset.
+        """
         self._timer = None
-        if _unsent(self._transport) and self._loop.time() < until:
-            self._timer = self._loop.call_later(_UNSENT_STEP_S, self._reset_when_sent, until)
+        unsent = _unsent(self._transport)
+        now = self._loop.time()
+        if unsent < last:
+            until = now + _UNSENT_WAIT_S
+        if unsent and now < until:
+            self._timer = self._loop.call_later(_UNSENT_STEP_S, self._reset_when_sent, unsent, until)
             return
         self._done()
 

@@ -107,7 +107,8 @@ def test_a_status_may_have_any_body(chaos):
 def test_a_status_without_body_leaves_the_connection_usable(chaos):
     chaos.script("m", "204; ok")
     with send(chaos.port, payload()) as sock:
-        assert receive(sock).status == 204
+        nothing = receive(sock)
+        assert (nothing.status, nothing.raw_body) == (204, b"")
         body = payload()
         sock.sendall(b"POST /v1/chat/completions HTTP/1.1\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
         assert receive(sock).status == 200
@@ -388,6 +389,13 @@ def test_no_pair_of_faults_breaks_the_server(chaos, first, second, stream):
     }.get(first, first)
     seen(chaos, f"{first} {second}", stream=stream)
     assert last(chaos).end != "client_left"
+
+
+def test_pace_is_kept_in_batches_too(chaos):
+    seen(chaos, "tokens=60 batch=20 tps=400", stream=True)
+    entry = last(chaos)
+    took = (entry.ended_ns - entry.first_token_ns) / 1e9
+    assert 0.09 <= took < 1.0, "two more batches, 50 ms each"
 
 
 def test_batch_puts_tokens_into_one_write(chaos):

@@ -66,6 +66,43 @@ def test_tokens_in_the_process_when_the_client_left_dont_count_as_served():
     assert entry.bytes_sent >= entry.body_bytes_sent > entry.tokens * 100
 
 
+def _slow_reader(port: int, body: bytes) -> socket.socket:
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+    sock.settimeout(10)
+    sock.connect(("127.0.0.1", port))
+    sock.sendall(b"POST /v1/chat/completions HTTP/1.1\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
+    return sock
+
+
+def test_bytes_sent_are_exactly_those_that_a_leaving_client_could_still_read():
+    with (
+        run_chaos(ChaosConfig(default="huge=100")) as chaos,
+        _slow_reader(chaos.port, payload(stream=True)) as sock,
+    ):
+        received = len(sock.recv(1))
+        sock.shutdown(socket.SHUT_WR)
+        [entry] = chaos.wait_for(lambda journal: journal and journal[0].end)
+        while piece := sock.recv(1 << 20):
+            received += len(piece)
+    assert entry.end == "client_left"
+    assert entry.bytes_sent == received
+
+
+def test_a_reset_doesnt_overtake_what_was_served():
+    with run_chaos(ChaosConfig(default="tokens=20000 batch=500 cut=reset")) as chaos:
+        with _slow_reader(chaos.port, payload(stream=True)) as sock:
+            seen = receive(sock)
+        [entry] = chaos.wait_for(lambda journal: journal and journal[0].end)
+    assert seen.end == "reset"
+    assert (entry.bytes_sent, entry.tokens) == (len(seen.data), 20_000)
+
+
+def test_a_head_without_end_is_refused():
+    with run_chaos() as chaos:
+        assert ask(chaos.port, payload(), **{"x-long": "x" * 70_000}).status == 413
+
+
 def test_pipelined_requests_are_answered_in_order():
     with run_chaos(ChaosConfig(scripts={"m": "ttft=0.02; ok"})) as chaos, send(chaos.port, payload()) as sock:
         body = payload("other")

@@ -243,3 +243,9 @@ def test_values_follow_their_schema(schema, value):
 def test_impossible_schemas_are_errors_and_end(schema):
     with pytest.raises(SchemaError):
         value_for(schema, "n")
+
+
+def test_a_schema_that_multiplies_ends_by_count_not_by_memory():
+    node = {"type": "object", "properties": {str(i): {"$ref": "#/$defs/n"} for i in range(150)}}
+    with pytest.raises(SchemaError, match="more than 10000 values"):
+        value_for({"$defs": {"n": node}, "$ref": "#/$defs/n"}, "n")

@@ -186,6 +186,21 @@ def test_same_seed_same_bytes_under_any_concurrency():
     assert 0 < len(whole) < 60, "chance=0.5 spares some and hits some"
 
 
+def test_attempts_of_one_key_differ_and_chance_is_a_probability():
+    with run_chaos(ChaosConfig(scripts={"never": "503 chance=0", "always": "503 chance=1"})) as chaos:
+        assert len({ask(chaos.port, payload()).data for _ in range(3)}) == 3
+        assert [ask(chaos.port, payload("never")).status for _ in range(5)] == [200] * 5
+        assert [ask(chaos.port, payload("always")).status for _ in range(5)] == [503] * 5
+        skipped = [entry.skipped for entry in chaos.journal(model="never")]
+    assert skipped == [["status"]] * 5
+
+
+def test_counted_keys_are_bounded():
+    with run_chaos(ChaosConfig(default="429; ok", max_keys=2)) as chaos:
+        assert [ask(chaos.port, payload(model)).status for model in "abca"] == [429] * 4, "c pushed a out"
+        assert ask(chaos.port, payload("c")).status == 200
+
+
 def test_twenty_callers_of_one_key_get_each_attempt_once():
     def answers(callers: int) -> list[bytes]:
         with run_chaos(ChaosConfig(seed=5)) as chaos, ThreadPoolExecutor(callers) as pool:

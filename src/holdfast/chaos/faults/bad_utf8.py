@@ -23,7 +23,7 @@ def _spoil(part: Part) -> Part:
     head, quote, tail = part.data.partition(_MARK)
     if not quote:  # no text in it: any string will do
         head, quote, tail = part.data.partition(b'"')
-    return Part(head + quote + b"\xc3\x28\xff" + tail, "noise", pause=part.pause)
+    return Part(head + quote + b"\xc3\x28\xff" + tail, "noise", pause=part.pause, hold=part.hold)
 
 
 FAULT = Fault("bad_utf8", "invalid UTF-8 in a JSON string", _apply, BadUtf8, primary="after")

@@ -40,7 +40,7 @@ def _one_long_event(parts: Iterable[Part], size: int) -> Iterator[Part]:
             yield part
             continue
         lengthened = True
-        yield Part(head + mark, "noise", pause=part.pause)
+        yield Part(head + mark, "noise", pause=part.pause, hold=part.hold)
         yield from _blocks(size)
         yield Part(tail, "text", part.tokens, part.said, part.choice)
 

@@ -18,7 +18,7 @@ def _apply(reply: Reply, settings: Malformed, context: Context) -> Reply:
 
 
 def _broken(part: Part) -> Part:
-    return Part(part.data[: len(part.data) // 2] + b"\n\n", "noise", pause=part.pause)
+    return Part(part.data[: len(part.data) // 2] + b"\n\n", "noise", pause=part.pause, hold=part.hold)
 
 
 FAULT = Fault("malformed", "JSON that doesn't parse", _apply, Malformed, primary="after")

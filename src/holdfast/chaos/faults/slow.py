@@ -20,7 +20,7 @@ def _apply(reply: Reply, settings: Slow, context: Context) -> Reply:
     else:
 
         def late(part: Part) -> Part:
-            part.pause += settings.seconds
+            part.hold += settings.seconds
             return part
 
         reply.parts = change_token(reply.parts, 0, late)

@@ -14,7 +14,7 @@ class Stall(FaultSettings, frozen=True):
 
 
 def _apply(reply: Reply, settings: Stall, context: Context) -> Reply:
-    pause = FOREVER if settings.seconds is None else settings.seconds
+    silence = FOREVER if settings.seconds is None else settings.seconds
     if not context.stream:
         parts = list(reply.parts)
         start = plain_until(reply, context, settings.after)
@@ -23,14 +23,14 @@ def _apply(reply: Reply, settings: Stall, context: Context) -> Reply:
             "body",
             sum(part.tokens for part in parts) - start.tokens,
             "".join(part.said for part in parts)[len(start.said) :],
-            pause=pause,
+            hold=silence,
         )
         reply.parts = (start, rest)
         reply.early_head = True
         return reply
 
     def wait(part: Part) -> Part:
-        part.pause += pause
+        part.hold += silence
         return part
 
     reply.parts = change_token(reply.parts, settings.after, wait)
