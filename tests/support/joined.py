@@ -1,0 +1,86 @@
+"""What the client saw ⨝ what the provider served ⨝ what the ledger says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tests.support.gateway import PRICE_IN, PRICE_OUT
+
+if TYPE_CHECKING:
+    from tests.support.http import Answer
+
+    from holdfast.chaos import Entry
+    from holdfast.ledger.entry import AttemptRow, Record
+
+__all__ = ["Joined", "bill_of", "check_ledger", "numbered"]
+
+_UNSEEN = frozenset(("connect_failed",))
+"""Outcomes of attempts that never reached the provider."""
+
+
+@dataclass
+class Joined:
+    """One request, from all three sides."""
+
+    answer: Answer
+    entries: list[Entry]
+    """The journal's, over all targets, in order of arrival."""
+    record: Record
+
+    @property
+    def rows(self) -> tuple[AttemptRow, ...]:
+        assert self.record.end is not None, "the request is still in flight"
+        return self.record.end.attempts
+
+    @property
+    def gaps(self) -> list[float]:
+        """Seconds from each attempt's end to the next one's arrival, at the provider."""
+        pairs = zip(self.entries, self.entries[1:], strict=False)
+        return [(later.arrived_ns - (earlier.ended_ns or later.arrived_ns)) / 1e9 for earlier, later in pairs]
+
+
+def numbered(nonce: str | None, count: int) -> str:
+    """The text of ``count`` tokens of the attempt with that nonce."""
+    return "".join(f"{nonce}:{i} " for i in range(count))
+
+
+def bill_of(entry: Entry) -> int:
+    """What the provider bills for an attempt, in nano-dollars."""
+    return entry.usage.prompt_tokens * PRICE_IN + entry.usage.completion_tokens * PRICE_OUT
+
+
+def check_ledger(joined: Joined) -> None:
+    """Each attempt in the journal is one row, in order; money is exact where the provider told its usage, and never
+    below what it billed elsewhere."""
+    end = joined.record.end
+    assert end is not None
+    reached = [row for row in joined.rows if row.outcome not in _UNSEEN]
+    assert [row.model for row in reached] == [entry.model for entry in joined.entries]
+    assert [row.number for row in joined.rows] == list(range(1, len(joined.rows) + 1))
+    for row, entry in zip(reached, joined.entries, strict=True):
+        _check_row(row, entry)
+    for row in joined.rows:
+        if row.outcome in _UNSEEN:
+            assert (row.billed, row.cost_nano) == ("none", 0)
+    assert end.cost_nano == sum(row.cost_nano or 0 for row in joined.rows)
+
+
+def _check_row(row: AttemptRow, entry: Entry) -> None:
+    bill = bill_of(entry)
+    assert row.cost_nano is not None, f"attempt {row.number} has no cost"
+    if row.usage is not None:
+        assert row.billed == "provider"
+        assert (row.usage.input_tokens, row.usage.output_tokens) == (
+            entry.usage.prompt_tokens,
+            entry.usage.completion_tokens,
+        )
+        assert row.cost_nano == bill
+    elif row.status is not None and not 200 <= row.status < 300:
+        assert (row.billed, row.cost_nano) == ("none", 0)
+        assert bill == 0
+    else:
+        assert row.billed == "bound"
+        assert row.cost_nano >= bill
+    if row.status is not None:
+        assert row.status == entry.status
