@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from holdfast.testing.memory_transport import Ending, Reply
 
 DONE = b"data: [DONE]\n\n"
@@ -15,7 +17,7 @@ JSON = {"content-type": "application/json"}
 
 
 def event(value: Any) -> bytes:
-    return b"data: " + json.dumps(value, ensure_ascii=False).encode() + b"\n\n"
+    return b"data: " + msgspec.json.encode(value) + b"\n\n"
 
 
 def usage_fields(given: int, made: int) -> dict[str, int]:
@@ -93,14 +95,14 @@ def whole(
         "choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}],
         **({"usage": usage_fields(*usage)} if usage else {}),
     }
-    return Reply(200, JSON, ((0.0, json.dumps(body).encode()),), head_s=head_s)
+    return Reply(200, JSON, ((0.0, msgspec.json.encode(body)),), head_s=head_s)
 
 
 def refuses(
     status: int, *, headers: dict[str, str] | None = None, code: str | None = None, head_s: float = 0.0
 ) -> Reply:
     body = {"error": {"message": f"said {status}", "type": "error", "param": None, "code": code}}
-    return Reply(status, {**JSON, **(headers or {})}, ((0.0, json.dumps(body).encode()),), head_s=head_s)
+    return Reply(status, {**JSON, **(headers or {})}, ((0.0, msgspec.json.encode(body)),), head_s=head_s)
 
 
 def request(
@@ -116,7 +118,7 @@ def request(
         fields["stream"] = True
     if max_tokens is not None:
         fields["max_tokens"] = max_tokens
-    return json.dumps(fields).encode()
+    return msgspec.json.encode(fields)
 
 
 @dataclass
