@@ -75,9 +75,10 @@ def _slow_reader(port: int, body: bytes) -> socket.socket:
     return sock
 
 
-def test_bytes_sent_are_exactly_those_that_a_leaving_client_could_still_read():
+@pytest.mark.parametrize("script", ["huge=100", "tokens=1000000"])
+def test_bytes_sent_are_exactly_those_that_a_leaving_client_could_still_read(script):
     with (
-        run_chaos(ChaosConfig(default="huge=100")) as chaos,
+        run_chaos(ChaosConfig(default=script)) as chaos,
         _slow_reader(chaos.port, payload(stream=True)) as sock,
     ):
         received = len(sock.recv(1))
