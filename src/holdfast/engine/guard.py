@@ -301,7 +301,7 @@ class Guard:
         )
         if edit.id is None and edit.model is None:
             return raw
-        if self._usage_frame and not signal.beats:
+        if self._usage_frame and signal.usage is not None:
             self._usage_frame = self._dialect.edit(self._usage_frame, edit)
         return raw and self._dialect.edit(raw, edit)
 
