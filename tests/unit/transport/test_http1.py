@@ -21,6 +21,7 @@ from tests.unit.transport.raw_server import (
 
 from holdfast.errors import BadAnswer, ConnectionLost
 from holdfast.transport import BodyTooLong, ConnectionBroken
+from holdfast.transport.encoding import MAX_PRODUCED, Inflater
 
 PLAIN = b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nX-Two: 1\r\nx-two: 2\r\ncontent-length: 5\r\n\r\nhello"
 CHUNKED = (
@@ -363,6 +364,20 @@ def test_a_gzip_bomb_comes_in_bounded_pieces(run):
                 await incoming.read_all(1 << 20)
 
     run(main())
+
+
+@pytest.mark.parametrize("extra", range(1, 260, 7))
+def test_what_zlib_holds_back_at_the_limit_comes_with_the_next_step(extra):
+    """A bare deflate stream has no trailer: its last input byte may be eaten while output is still due."""
+    body = bytes(MAX_PRODUCED + extra)
+    packer = zlib.compressobj(wbits=-15)
+    inflater = Inflater("deflate")
+    parts = [inflater.step(packer.compress(body) + packer.flush())]
+    while inflater.pending:
+        parts.append(inflater.step(b""))
+    inflater.finish()
+    assert b"".join(parts) == body
+    assert max(map(len, parts)) <= MAX_PRODUCED
 
 
 def test_read_all_keeps_its_limit(run):

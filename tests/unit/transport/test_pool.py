@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import socket
 import ssl
 
@@ -22,6 +23,8 @@ from tests.unit.transport.raw_server import (
 
 from holdfast.errors import ConnectFailed
 from holdfast.transport import ConnectionBroken, HttpTransport, Origin, Outgoing
+from holdfast.transport.connect import Connector, tls_context
+from holdfast.transport.http1 import Connection
 
 PROMPT_S = 0.25
 """How soon a server must see that its client has gone (DL2)."""
@@ -202,6 +205,44 @@ def test_idle_connections_are_closed_in_time(run, header):
             )  # timeout=1 less a second for the way is nothing
             await closed.wait()
             await _until(lambda: transport.stats().open == 0)
+
+    run(main())
+
+
+def test_a_connection_past_its_time_is_not_used_even_before_it_is_swept(run):
+    async def main():
+        async with serving(answering(OK)) as origin, open_transport() as transport:
+            await ask(transport, origin)
+            (pool,) = transport._pools.values()
+            pool.idle[0].expires_at = 0.0
+            await ask(transport, origin)
+            assert (transport.stats().created, transport.stats().reused) == (2, 0)
+
+    run(main())
+
+
+def test_an_address_that_never_answers_doesnt_eat_the_connect_limit(run):
+    async def main():
+        async with serving(answering(OK)) as origin:
+            with socket.socket() as hole, contextlib.ExitStack() as fillers:
+                hole.bind(("127.0.0.2", origin.port))
+                hole.listen(0)
+                for _ in range(4):  # a full backlog: further SYNs are dropped without a word
+                    filler = fillers.enter_context(socket.socket())
+                    filler.settimeout(0)
+                    filler.connect_ex(("127.0.0.2", origin.port))
+                others = asyncio.all_tasks()
+                lost = []
+                factory = functools.partial(Connection, lambda _: None, lost.append)
+                async with asyncio.timeout(2):
+                    connection = await Connector(tls_context)._race(
+                        origin, factory, ["127.0.0.2", "127.0.0.1"]
+                    )
+                assert connection.transport.get_extra_info("peername")[0] == "127.0.0.1"
+                await turn()
+                assert {task for task in asyncio.all_tasks() - others if "attempt" in repr(task)} == set()
+                connection.abort()
+                await _until(lambda: connection in lost)
 
     run(main())
 
@@ -401,6 +442,23 @@ def test_an_answer_before_the_upload_has_ended_is_the_answer(run, close):
         async with serving(behave) as origin, open_transport() as transport:
             incoming = await transport.send(post(origin, bytes(32 << 20)), connect_s=5)
             assert (incoming.status, await whole(incoming)) == (413, b"big")
+            assert transport.stats().idle == 0
+
+    run(main())
+
+
+def test_a_success_before_the_upload_has_ended_keeps_no_connection(run):
+    """Half a request is still in it: the next one's head would be read as the rest of this one's body."""
+
+    async def main():
+        async def behave(reader, writer):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(OK)
+            await asyncio.Event().wait()
+
+        async with serving(behave) as origin, open_transport() as transport:
+            incoming = await transport.send(post(origin, bytes(32 << 20)), connect_s=5)
+            assert (incoming.status, await whole(incoming)) == (200, b"ok")
             assert transport.stats().idle == 0
 
     run(main())
