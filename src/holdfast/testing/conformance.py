@@ -333,11 +333,19 @@ def _view(part: Any) -> Any:
         case Text() | Refusal() | Reasoning():
             return type(part).__name__, part.text
         case ToolCall():
-            return "ToolCall", part.id, part.name, json.loads(part.arguments)
+            return "ToolCall", part.id, part.name, _arguments(part.arguments)
         case Media():
             return type(part).__name__, part.url, part.data, part.file_id, part.media_type
         case _:
             return part
+
+
+def _arguments(text: str) -> Any:
+    """What the arguments say: dialects that send them as an object don't keep their spelling."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def _joined(texts: Iterable[str]) -> str:

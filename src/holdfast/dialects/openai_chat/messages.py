@@ -225,12 +225,10 @@ def _write_assistant(
     known = write_reasoning(sorted_.thoughts, spelling.get(SPELLING), writer, path)
     content = sorted_.content
     if (
-        answered
-        and content
-        and spelling.get("content") != "parts"
-        and all(isinstance(part, Text) for part in content)
-    ):
-        known["content"] = _text_of(content)  # a whole answer's text is one string
+        answered and spelling.get("content") != "parts"
+    ):  # an answer's text is one string, and nothing else fits in
+        content = [part for part in content if isinstance(part, Text)]
+        known["content"] = _text_of(content) if content else None
     else:
         known["content"] = _write_content(content, spelling, writer, path)
     citations = [each for part in content if isinstance(part, Text) for each in part.citations]

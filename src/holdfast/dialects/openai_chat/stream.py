@@ -138,7 +138,8 @@ class _ChoiceDecoder:
         self._spelling: dict[str, str] = {}
         self._thought_in: set[str] = set()
         self._details: dict[tuple[str | None, int | None], tuple[int, bool]] = {}  # → key, is opaque
-        self._calls: dict[int, _Call] = {}
+        self._calls: dict[int, _Call] = {}  # by index on the wire: the latest that has it
+        self._call_keys: set[int] = set()
         self._blocks = 0  # those that have no index on the wire
         self._spoke = False
 
@@ -313,10 +314,10 @@ class _ChoiceDecoder:
                     )
 
     def _begin_call(self, fields: Fields, index: int, id_: Any) -> Event:
-        taken = {call.key for call in self._calls.values()}
         key = _CALL + index
-        if key in taken:
-            key = self._bounded(max(taken) - _CALL + 1, fields) + _CALL
+        if key in self._call_keys:
+            key = self._bounded(max(self._call_keys) - _CALL + 1, fields) + _CALL
+        self._call_keys.add(key)
         kind = fields.text("type")
         opaque = kind not in (None, "", "function")
         self._calls[index] = _Call(key, id_, opaque=opaque)
@@ -340,6 +341,7 @@ class _ChoiceDecoder:
         name, arguments = function.text("name") or "", function.text("arguments") or ""
         if 0 not in self._calls:
             self._calls[0] = _Call(_CALL, None, opaque=False)
+            self._call_keys.add(_CALL)
             part = ToolCall(name=name, arguments=arguments)
             yield BlockStarted(choice=self._index, key=_CALL, part=part)
         else:
