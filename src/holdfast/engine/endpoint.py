@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -27,6 +27,14 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """Sent with every request; holds the provider's key, so it is never logged."""
     secrets: tuple[Secret, ...] = ()
     """Scrubbed from whatever the provider says back."""
+
+    def __repr__(self) -> str:
+        return f"Endpoint({self.provider!r}, {self.origin}{self.path})"  # the headers hold the key
+
+    def __rich_repr__(
+        self,
+    ) -> list[tuple[str, Any]]:  # else a pretty printer would take the fields one by one
+        return [("provider", self.provider), ("url", f"{self.origin}{self.path}")]
 
     def scrub(self, data: bytes) -> bytes:
         """``data`` without our secrets: a provider may quote the request's headers in its errors."""

@@ -81,6 +81,17 @@ class Outgoing(msgspec.Struct, frozen=True):
     headers: tuple[tuple[bytes, bytes], ...] = ()
     body: bytes = b""
 
+    def __repr__(self) -> str:
+        names = b", ".join(name for name, _ in self.headers).decode(
+            "latin-1"
+        )  # names only: a value may be a secret
+        return f"Outgoing({self.method} {self.origin}{self.target}, headers: {names}, {len(self.body)} bytes)"
+
+    def __rich_repr__(
+        self,
+    ) -> list[tuple[str, Any]]:  # else a pretty printer would take the fields one by one
+        return [("method", self.method), ("url", f"{self.origin}{self.target}"), ("bytes", len(self.body))]
+
 
 class Incoming(Protocol):
     """One answer whose head is here and whose body is on its way. One reader at a time; :meth:`close` it in the end."""
