@@ -79,10 +79,9 @@ class Gateway:
             self._metrics.refused(error)  # it left before it was accepted; nobody is there to be told
         except HoldfastError as error:
             self._metrics.refused(error)
-            if error.status >= 500 and not isinstance(error, Draining):
-                _log.warning(
-                    "request refused", request_id=request.id, error=error.label, reason=error.message
-                )
+            ours = error.status >= 500 and not isinstance(error, Draining)
+            log = _log.warning if ours else _log.info
+            log("request refused", request_id=request.id, error=error.label, reason=error.message)
             await respond_error(request, error, self._dialect)
         except Exception:
             _log.exception("a fault of our own", request_id=request.id)
