@@ -251,8 +251,11 @@ def _listening(logs: _Logs) -> Iterator[None]:
         wrapper_class=structlog.stdlib.BoundLogger,
     )
     root = logging.getLogger()
+    level = root.level
     root.addHandler(logs)
+    root.setLevel(logging.INFO)
     try:
         yield
     finally:
         root.removeHandler(logs)
+        root.setLevel(level)
