@@ -75,7 +75,7 @@ def _slow_reader(port: int, body: bytes) -> socket.socket:
     return sock
 
 
-@pytest.mark.parametrize("script", ["huge=100", "tokens=1000000"])
+@pytest.mark.parametrize("script", ["huge=100", "tokens=1000000 batch=200"])
 def test_bytes_sent_are_exactly_those_that_a_leaving_client_could_still_read(script):
     with (
         run_chaos(ChaosConfig(default=script)) as chaos,
@@ -89,7 +89,7 @@ def test_bytes_sent_are_exactly_those_that_a_leaving_client_could_still_read(scr
     whole_events = received.count(b'"finish_reason":null}]}\n\n\r\n') - 1  # less the role event
     assert entry.end == "client_left"
     assert entry.bytes_sent == len(received)
-    assert entry.tokens == max(0, whole_events)
+    assert entry.tokens <= max(0, whole_events) < entry.tokens + 200, "a write counts when all of it went"
 
 
 def test_a_reset_doesnt_overtake_what_was_served():
