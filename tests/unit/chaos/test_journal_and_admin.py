@@ -86,7 +86,7 @@ def test_bytes_sent_are_exactly_those_that_a_leaving_client_could_still_read(scr
         [entry] = chaos.wait_for(lambda journal: journal and journal[0].end)
         while piece := sock.recv(1 << 20):
             received += piece
-    whole_events = received.count(b'"finish_reason":null}]}\n\n\r\n') - 1  # less the role event
+    whole_events = received.count(b'"finish_reason":null}]}\n\n') - 1  # less the role event
     assert entry.end == "client_left"
     assert entry.bytes_sent == len(received)
     assert entry.tokens <= max(0, whole_events) < entry.tokens + 200, "a write counts when all of it went"
