@@ -1,7 +1,7 @@
 """One HTTP/1.1 connection.
 
-The protocol object is the parser's callback as well: between the socket and a reader's bytes stand llhttp, one dict-free
-loop over the headers and one future. Chunks that arrive in one TCP segment are given out as one.
+The protocol object is the parser's callback as well: between the socket and a reader's bytes stand llhttp and one
+future. Chunks that arrive in one TCP segment are given out as one.
 
 A connection serves one request at a time. It offers itself for the next one (`on_idle`) as soon as the answer is
 complete on the wire, not when it was read: what is unread is held by the answer. Whatever is odd (bytes after the
