@@ -94,6 +94,7 @@ class _Place(msgspec.Struct):
     tries_left: int
     not_before: float = 0.0
     tries: int = 0
+    timed_out: bool = False
 
 
 class Chain:
@@ -170,6 +171,7 @@ class Chain:
         elif verdict is Verdict.LARGER:
             self._keep_larger(place, error)
         elif verdict is Verdict.DEFER or elsewhere:
+            place.timed_out |= verdict is Verdict.DEFER
             self._defer(place, now + self._pause(place, error))
         else:
             self._retry(place, error, now)
@@ -195,16 +197,20 @@ class Chain:
         if place.tries_left <= 0:
             self._queue.popleft()
             return
-        if error.retry_after_s is not None and error.retry_after_s > place.target.retry.max_s:
-            self._defer(place, now + error.retry_after_s)
+        too_long = error.retry_after_s is not None and error.retry_after_s > place.target.retry.max_s
+        untried = sum(other.tries == 0 for other in self._queue)
+        if too_long or self._left <= untried:  # no retry takes the attempt that an untried target needs
+            self._defer(place, now + self._pause(place, error))
             return
         place.not_before = now + self._pause(place, error)
 
     def _defer(self, place: _Place, not_before: float) -> None:
+        """Behind every target that wasn't tried; then whoever may be asked soonest; those that timed out last."""
         self._queue.popleft()
         if place.tries_left > 0:
             place.not_before = not_before
             self._queue.append(place)
+            self._queue = deque(sorted(self._queue, key=lambda each: (each.timed_out, each.not_before)))
 
     def _pause(self, place: _Place, error: HoldfastError) -> float:
         """What the provider asked for, else a drawn delay: never less than what was asked for."""
