@@ -1,12 +1,15 @@
 """``holdfast chaos``"""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from holdfast.cli.output import complain, say
-from holdfast.cli.serve import event_loop, no_address
+from holdfast.cli.serve import no_address
+
+if TYPE_CHECKING:
+    from holdfast.chaos import ChaosConfig
 
 __all__ = ["app"]
 
@@ -76,7 +79,7 @@ def serve(
         )
         raise typer.Exit(1)
     try:
-        serve_chaos(host, port, settings, say=say, loop_factory=event_loop())
+        serve_chaos(host, port, settings, say=say)
     except OSError as error:
         no_address(host, port, error, retry="holdfast chaos serve")
 
@@ -93,13 +96,16 @@ def _scripts(given: list[str]) -> dict[str, str]:
     return scripts
 
 
-def _with(settings: Any, scripts: dict[str, str], seed: int | None, admin_token: str | None) -> Any:
+def _with(
+    settings: "ChaosConfig", scripts: dict[str, str], seed: int | None, admin_token: str | None
+) -> "ChaosConfig":
     """The file's settings, with what the command line says over them; scripts given here are looked at first."""
     import msgspec
 
-    values = msgspec.structs.asdict(settings)
-    values["scripts"] = {**scripts, **{k: v for k, v in values["scripts"].items() if k not in scripts}}
-    values |= {
-        name: value for name, value in (("seed", seed), ("admin_token", admin_token)) if value is not None
-    }
-    return type(settings).from_dict(values)
+    kept = {model: script for model, script in settings.scripts.items() if model not in scripts}
+    given = {"seed": seed, "admin_token": admin_token}
+    return msgspec.structs.replace(
+        settings,
+        scripts={**scripts, **kept},
+        **{name: value for name, value in given.items() if value is not None},
+    )

@@ -12,7 +12,7 @@ import typer
 from holdfast.cli.environment import config_file, environment, program
 from holdfast.cli.output import complain, console, say
 
-__all__ = ["event_loop", "no_address", "serve"]
+__all__ = ["no_address", "serve"]
 
 
 def serve(
@@ -71,7 +71,7 @@ def serve(
                 say(line)
 
         try:
-            with asyncio.Runner(loop_factory=event_loop()) as runner:
+            with asyncio.Runner(loop_factory=_event_loop()) as runner:
                 runner.run(serve_gateway(settings, announce=announce))
         except SystemExit:
             # uvicorn's way to say that the address can't be had; it has logged the system's reason
@@ -90,7 +90,7 @@ def no_address(host: str, port: int, error: OSError | None, *, retry: str) -> No
     sys.exit(1)
 
 
-def event_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+def _event_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
     """uvloop's, where it can be had (not on Windows); None: asyncio's own."""
     try:
         import uvloop

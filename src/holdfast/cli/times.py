@@ -8,7 +8,7 @@ from typing import Final
 
 __all__ = ["instant_ns", "iso_utc", "local", "zone"]
 
-_AGO: Final = re.compile(r"(\d{1,9})(s|m|h|d)")
+_AGO: Final = re.compile(r"([0-9]{1,9})(s|m|h|d)")
 _UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -20,7 +20,7 @@ def instant_ns(text: str, *, now_ns: int) -> int:
         ValueError: it is neither; the message says what would be.
     """
     if ago := _AGO.fullmatch(text):
-        return now_ns - int(ago[1]) * _UNITS[ago[2]] * 1_000_000_000
+        return _storable(now_ns - int(ago[1]) * _UNITS[ago[2]] * 1_000_000_000)
     try:
         # astimezone reads a time without a zone as local, which is what a person at this terminal means
         since_epoch = datetime.fromisoformat(text).astimezone() - _EPOCH
@@ -28,7 +28,7 @@ def instant_ns(text: str, *, now_ns: int) -> int:
         raise ValueError(
             f"{text!r} is neither how long ago (30m, 2h, 7d) nor a time (2026-01-31T12:00)"
         ) from None
-    return since_epoch // timedelta(microseconds=1) * 1_000
+    return _storable(since_epoch // timedelta(microseconds=1) * 1_000)
 
 
 def iso_utc(ns: int) -> str:
@@ -45,6 +45,11 @@ def local(ns: int) -> str:
 def zone(ns: int) -> str:
     """The name of this machine's zone at that time."""
     return _at(ns // 1_000_000_000).astimezone().tzname() or "local"
+
+
+def _storable(ns: int) -> int:
+    """The nearest time that a ledger can hold: an integer of 64 bits, which ends in 2262."""
+    return max(0, min(ns, 2**63 - 1))
 
 
 def _at(seconds: int) -> datetime:

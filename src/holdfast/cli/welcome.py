@@ -59,18 +59,20 @@ def welcome(config: Config, url: str, program: str, *, simulated: bool) -> Itera
     yield f"Holdfast {__version__} serves on {url}"
     yield from _table(config)
     model = _model_to_ask(config)
-    if model is None:
-        return
     yield ""
-    yield "Try it:"
-    yield _INDENT + _curl(config, reach, model, "Say hello.")
-    yield _INDENT + _curl(config, reach, model, "Say hello.", stream=True)
+    if model is None:
+        used = next(provider.name for provider in config.providers.values() if provider.usable)
+        yield f'There is no route: ask for a provider and a model, such as "{used}/MODEL".'
+    else:
+        yield "Try it:"
+        yield _INDENT + _curl(config, reach, model, "Say hello.")
+        yield _INDENT + _curl(config, reach, model, "Say hello.", stream=True)
     if simulated:
         yield ""
         yield f"Break a provider on purpose: {NAMES[0]} fails, {NAMES[1]} answers (see the x-holdfast headers):"
-        yield _INDENT + _curl(config, reach, model, BREAK_FIRST, options="-i ")
+        yield _INDENT + _curl(config, reach, CHAT, BREAK_FIRST, options="-i ")
         yield "Break a stream in the middle: it ends with an error, never as if it were complete:"
-        yield _INDENT + _curl(config, reach, model, CUT_STREAM, stream=True)
+        yield _INDENT + _curl(config, reach, CHAT, CUT_STREAM, stream=True)
     yield ""
     yield "See what was written down:"
     yield f"{_INDENT}{program} ledger tail{_ledger_option(config)}"
