@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
@@ -49,7 +50,9 @@ def _number(value: str | None) -> float | None:
 
 def _until(date: str, wall_s: float) -> float | None:
     try:
-        moment = parsedate_to_datetime(date).timestamp()
+        parsed = parsedate_to_datetime(date)
+        # asctime's format names no zone: HTTP's dates are UTC, not the machine's own time.
+        moment = (parsed if parsed.tzinfo is not None else parsed.replace(tzinfo=UTC)).timestamp()
     except (ValueError, TypeError, OverflowError, IndexError):
         return None
     return max(0.0, moment - wall_s) if math.isfinite(moment) else None

@@ -2,7 +2,7 @@
 
 A loop timer for each limit would be made and cancelled several times a request, and costs more than the rest of the
 request's bookkeeping. Here limits that end within the same 10 ms share a slot, and only the next slot has a timer: setting a
-limit is a dictionary look-up, lifting it a set's. (A coarse timer wheel, as in G. Varghese and T. Lauck, "Hashed and
+limit is a dictionary look-up, lifting it another. (A coarse timer wheel, as in G. Varghese and T. Lauck, "Hashed and
 Hierarchical Timing Wheels", SOSP 1987, with a heap of the occupied slots in place of the ticking wheel.)
 
 A limit ends on time or up to 10 ms late, never early.
@@ -33,7 +33,8 @@ class Timers:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._slots: dict[int, set[Alarm]] = {}
+        # A slot is a dict and not a set: alarms ring in the order they were set, so that a run replays.
+        self._slots: dict[int, dict[Alarm, None]] = {}
         self._due: list[int] = []
         self._armed: asyncio.TimerHandle | None = None
         self._armed_slot = 0
@@ -43,12 +44,12 @@ class Timers:
         number = math.ceil(when / SLOT_S)
         slot = self._slots.get(number)
         if slot is None:
-            slot = self._slots[number] = set()
+            slot = self._slots[number] = {}
             heapq.heappush(self._due, number)
             if self._armed is None or number < self._armed_slot:
                 self._arm(number)
         alarm = Alarm(callback, slot)
-        slot.add(alarm)
+        slot[alarm] = None
         return alarm
 
     def _arm(self, number: int) -> None:
@@ -65,7 +66,7 @@ class Timers:
             slot = self._slots.pop(heapq.heappop(self._due))
             for alarm in list(slot):
                 if alarm in slot:  # an alarm before it may have cancelled it
-                    slot.discard(alarm)
+                    del slot[alarm]
                     alarm.callback()
         if self._due and self._armed is None:
             self._arm(self._due[0])
@@ -76,12 +77,12 @@ class Alarm:
 
     __slots__ = ("_slot", "callback")
 
-    def __init__(self, callback: Callable[[], None], slot: set[Alarm]) -> None:
+    def __init__(self, callback: Callable[[], None], slot: dict[Alarm, None]) -> None:
         self.callback = callback
         self._slot = slot
 
     def cancel(self) -> None:
-        self._slot.discard(self)
+        self._slot.pop(self, None)
 
 
 _of_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, Timers] = WeakKeyDictionary()
