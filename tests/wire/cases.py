@@ -73,6 +73,8 @@ LOSSLESS: dict[Where, dict[str, Any]] = {
             },
             {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBO"}},
             {"type": "image_url", "image_url": {"url": "data:text/plain,hi"}},
+            {"type": "image_url", "image_url": {"url": "data:;base64,iVBO"}},
+            {"type": "image_url", "image_url": {"url": "data:text/plain,a;base64,b"}},
             {"type": "image_url", "image_url": {"url": "data:image/svg+xml;charset=utf-8;base64,PHN2"}},
         ),
         "sound, files, film": _user(

@@ -384,6 +384,31 @@ def test_events_without_a_place_on_this_wire_write_nothing() -> None:
     assert [encoder.encode(event) for event in silent] == [b""] * len(silent)
 
 
+def test_metadata_is_told_even_if_nothing_else_is() -> None:
+    (said,) = payloads(written([Started(id="i", model="m", extra={"tier": "t"}), Ended()]))
+    assert said == {"id": "i", "object": "chat.completion.chunk", "model": "m", "choices": [], "tier": "t"}
+    late = written([Started(id="i"), ChoiceStarted(choice=0), Started(extra={"tier": "t"}), Ended()])
+    assert [each.get("tier") for each in payloads(late)] == [None, "t"]
+
+
+def test_annotations_of_two_kinds_stand_together_in_the_answer() -> None:
+    cited, filed = (
+        {"type": "url_citation", "url_citation": {"url": "u"}},
+        {"type": "file_citation", "file_citation": {}},
+    )
+    answer = fold(read(chunk({"annotations": [filed]}), chunk({"annotations": [cited], "content": "x"})))
+    assert encoded(answer)["choices"][0]["message"]["annotations"] == [cited, filed]
+
+
+def test_thoughts_under_one_number_stay_apart_in_a_stream() -> None:
+    thoughts = tuple(
+        Reasoning(text=text, signature=text, extra={"index": index})
+        for text, index in (("a", 0), ("b", 0), ("c", -1))
+    )
+    streamed = fold(StreamDecoder().feed(written(split(answer_of(*thoughts)))))
+    assert [part.text for part in streamed.choices[0].parts if isinstance(part, Reasoning)] == ["a", "b", "c"]
+
+
 def test_comments_become_pings_and_pings_comments() -> None:
     assert StreamDecoder().feed(b": still here\n\n") == [Ping()]
     assert StreamEncoder().encode(Ping()).startswith(b":")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from holdfast.errors import BadAnswer
@@ -53,11 +53,13 @@ def test_fold_undoes_split_for_every_answer_and_every_granularity(answer: Answer
     assert fold(split(answer, in_pieces(size))) == answer
 
 
+@settings(max_examples=50)  # slow to draw
 @given(any_answers())
 def test_split_cuts_into_no_more_than_one_piece_by_itself(answer: Answer) -> None:
     assert fold(split(answer)) == answer
 
 
+@settings(max_examples=50)  # slow to draw
 @given(any_answers())
 def test_the_arguments_are_never_changed(answer: Answer) -> None:
     before = msgspec.json.encode(answer)
@@ -150,8 +152,10 @@ def test_leftovers_replace_or_grow() -> None:
     answer = fold(
         [
             ChoiceLeftover(choice=0, extra={"native": "a", "logprobs": None}),
+            ChoiceLeftover(choice=0, extra={"native": None}),
             ChoiceLeftover(choice=0, extra={"native": "b"}, more={"logprobs": {"content": [1]}}),
             ChoiceLeftover(choice=0, more={"logprobs": {"content": [2]}}),
+            ChoiceLeftover(choice=0, extra={"native": None, "logprobs": None}),
             MessageLeftover(choice=0, extra={"note": "x"}, spelling={"reasoning": "a"}),
             MessageLeftover(choice=0, extra={"note": "y"}, spelling={"reasoning": "b"}),
         ]
@@ -219,6 +223,7 @@ def test_accumulate_joins_increments_and_keeps_names() -> None:
     }
 
 
+@settings(max_examples=50)  # slow to draw
 @given(any_answers())
 def test_the_model_can_be_stored_and_read_again(answer: Answer) -> None:
     assert msgspec.json.decode(msgspec.json.encode(answer), type=Answer) == answer

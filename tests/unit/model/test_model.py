@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 import holdfast.model as model
 from holdfast.model import Message, Request, Role, Text, Usage
@@ -31,6 +31,7 @@ def test_defaults_are_not_shared() -> None:
     assert Usage().extra is not Usage().extra
 
 
+@settings(max_examples=50)  # slow to draw
 @given(requests())
 def test_a_request_can_be_stored_and_read_again(request: Request) -> None:
     assert msgspec.json.decode(msgspec.json.encode(request), type=Request) == request

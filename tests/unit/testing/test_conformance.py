@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def only_searching() -> Iterator[None]:
     """A found fault is enough here: making it small is what takes the time."""
     before = settings.get_current_profile_name()
-    settings.register_profile("only-searching", max_examples=40, phases=[Phase.generate], database=None)
+    settings.register_profile("only-searching", max_examples=20, phases=[Phase.generate], database=None)
     settings.load_profile("only-searching")
     yield
     settings.load_profile(before)

@@ -153,7 +153,7 @@ class _ChoiceDecoder:
         changed = {
             name: value
             for name, value in choice.left.items()
-            if name not in self._extra or (value is not None and self._extra[name] != value)
+            if name not in self._extra or self._extra[name] != value
         }
         if changed or logprobs is not None:
             self._extra |= changed
