@@ -188,6 +188,11 @@ def test_an_export_never_replaces_the_ledger_and_leaves_no_half_file(folder: Pat
     nowhere = called(folder, "ledger", "export", "--out", "no/such/folder/x.jsonl")
     assert nowhere.returncode == 1
     assert "Traceback" not in nowhere.stderr
+    (folder / "taken").mkdir()
+    written_in_vain = called(
+        folder, "ledger", "export", "--out", "taken"
+    )  # only the last step fails: a folder is there
+    assert written_in_vain.returncode == 1
     assert called_json(folder, "ledger", "list") == before
     assert not [path for path in folder.iterdir() if path.name.startswith(".")]
 
