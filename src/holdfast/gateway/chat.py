@@ -142,9 +142,10 @@ class Running:
             if reason is None or task is None:
                 raise  # not ours: somebody ended the whole server
             task.uncancel()
-            if isinstance(reason, Abandoned):
-                return
             self._exchange.close()
+            if isinstance(reason, Abandoned):
+                await self._request.hang_up()
+                return
             if not self._request.answered:
                 raise reason from None
             await self._say_broken(reason)

@@ -72,6 +72,7 @@ class Gateway:
             send=send,
             started_at=app.clock.monotonic(),
             started_ns=app.clock.wall_ns(),
+            abort=scope.get("extensions", {}).get("holdfast", {}).get("abort"),
         )
         try:
             await self._answer(request)

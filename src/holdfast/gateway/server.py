@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from holdfast.app import App
 from holdfast.gateway.http import Gateway
@@ -49,6 +50,14 @@ async def serve(config: Config, *, announce: Callable[[str], None]) -> None:
         _log.info("stopped")
 
 
+class _Connection(HttpToolsProtocol):
+    """uvicorn's, which can be cut: closing a connection in order waits for a client that doesn't read, for ever."""
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope["extensions"] = {"holdfast": {"abort": self.transport.abort}}
+
+
 class _Server(uvicorn.Server):
     """uvicorn's, with our order of stopping."""
 
@@ -60,7 +69,7 @@ class _Server(uvicorn.Server):
                 host=settings.host,
                 port=settings.port,
                 loop="none",  # it runs on the loop that is there
-                http="httptools",
+                http=_Connection,
                 ws="none",
                 lifespan="off",
                 log_config=None,
