@@ -5,6 +5,8 @@ import os
 import pytest
 from hypothesis import settings
 
+pytest.register_assert_rewrite("tests.support")  # a failed assertion in a helper shows its values too
+
 settings.register_profile("local", max_examples=200, deadline=None, print_blob=True)
 settings.register_profile("ci", max_examples=50, deadline=None, print_blob=True)
 
