@@ -65,6 +65,7 @@ class Attempt:
         "first_token_at",
         "guard",
         "number",
+        "sent",
         "started_at",
         "started_ns",
         "status",
@@ -91,6 +92,8 @@ class Attempt:
         self.body = body
         self.number = number
         self.guard = Guard(endpoint.dialect, choices=envelope.choices, wants_usage=envelope.wants_usage)
+        self.sent = False
+        """Bytes left for the provider: from here on it may bill."""
         self.status: int | None = None
         self.upstream_id: str | None = None
         self.started_ns = clock.wall_ns()
@@ -154,8 +157,7 @@ class Attempt:
             idle = min(self._idle_left, _TRAILER_S) if closing else self._idle_left
             progress = guard.progress
             try:
-                with Limit(self._timers, min(now + idle, until, self._deadline)):
-                    data = await incoming.read_some()
+                data = await self._next(incoming, now, min(now + idle, until))
             except TimeoutError:
                 waited = self._clock.monotonic() - now
                 self._idle_left = idle - waited
@@ -190,13 +192,18 @@ class Attempt:
         """Sends the request; returns a successful answer's head."""
         endpoint = self.endpoint
         request = Outgoing(endpoint.origin, "POST", endpoint.path, endpoint.headers, self.body)
-        incoming = self._incoming = await self._transport.send(request, connect_s=timeouts.connect_s)
+        incoming = self._incoming = await self._transport.send(
+            request, connect_s=timeouts.connect_s, on_sent=self._mark_sent
+        )
         self.first_byte_at = self._clock.monotonic()
         self.status = incoming.status
         self.upstream_id = incoming.headers.get("x-request-id")
         if not 200 <= incoming.status < 300:
             await self._refused(incoming)
         return incoming
+
+    def _mark_sent(self) -> None:
+        self.sent = True
 
     async def _refused(self, incoming: Incoming) -> None:
         try:
@@ -227,10 +234,10 @@ class Attempt:
         await self._check_is_stream(incoming)
         replay = self._replay
         while True:
-            idle = self._clock.monotonic() + self._tightened(self.target.timeouts.idle_s)
+            now = self._clock.monotonic()
+            idle = now + self._tightened(self.target.timeouts.idle_s)
             try:
-                with Limit(self._timers, min(idle, self._deadline)):
-                    data = await incoming.read_some()
+                data = await self._next(incoming, now, idle)
             except TimeoutError:
                 raise self._timed_out("idle_s", idle) from None
             out = self._take(data)
@@ -245,10 +252,10 @@ class Attempt:
         size = 0
         idle_s = self._tightened(self.target.timeouts.idle_s)
         while True:
-            idle = self._clock.monotonic() + idle_s
+            now = self._clock.monotonic()
+            idle = now + idle_s
             try:
-                with Limit(self._timers, min(idle, self._deadline)):
-                    data = await incoming.read_some()
+                data = await self._next(incoming, now, idle)
             except TimeoutError:
                 raise self._timed_out("idle_s", idle) from None
             if not data:
@@ -266,6 +273,16 @@ class Attempt:
         if not self.done:
             raise BadAnswer("the provider's answer is not complete")
         return answer
+
+    async def _next(self, incoming: Incoming, now: float, when: float) -> bytes:
+        """The next bytes of the body, until ``when`` or the deadline. What is there already needs no timer."""
+        if now >= self._deadline:
+            raise TimeoutError  # a provider that never pauses is bounded too
+        data = incoming.take()
+        if data is None:
+            with Limit(self._timers, min(when, self._deadline)):
+                data = await incoming.read_some()
+        return data
 
     async def _check_is_stream(self, incoming: Incoming) -> None:
         """A stream was asked for. An error told as a whole answer is read as one; anything else isn't an answer."""

@@ -13,7 +13,7 @@ from holdfast.engine.attempt import Attempt, Limits
 from holdfast.engine.billing import bound, settle
 from holdfast.engine.chain import Chain
 from holdfast.engine.resume import Replay
-from holdfast.errors import Abandoned, Draining, HoldfastError, OutcomeUnknown, TargetsFailed
+from holdfast.errors import Abandoned, HoldfastError, TargetsFailed
 from holdfast.ledger.entry import AttemptRow, End, Intent
 from holdfast.money.cost import format_usd
 
@@ -363,14 +363,14 @@ class Exchange:
         attempt.close()
         engine, call = self._engine, self.call
         guard = attempt.guard
-        unsettled = error if not isinstance(error, Draining) else OutcomeUnknown(error.message)
         bill = settle(
             engine.book,
             attempt.target,
             call.envelope,
             usage=guard.usage,
             answered_as=guard.model,
-            error=unsettled,
+            error=error,
+            sent=attempt.sent,
             status=attempt.status,
             at_ns=attempt.started_ns,
         )

@@ -86,13 +86,17 @@ class MemoryTransport:
         self._closed = False
         self.exchanges: list[Exchange] = []
 
-    async def send(self, request: Outgoing, *, connect_s: float) -> MemoryAnswer:
+    async def send(
+        self, request: Outgoing, *, connect_s: float, on_sent: Callable[[], None] | None = None
+    ) -> MemoryAnswer:
         if self._closed:
             raise RuntimeError("this transport is closed")
         reply = self._handler(request)
         if inspect.isawaitable(reply):
             reply = await reply
         await _connect(reply, request, connect_s)
+        if on_sent is not None:
+            on_sent()
         exchange = Exchange(request, asyncio.get_running_loop().time())
         self.exchanges.append(exchange)
         try:
@@ -144,11 +148,19 @@ class MemoryAnswer:
         self._reading = True
         try:
             return await self._read()
-        except asyncio.CancelledError:
-            self.close()
-            raise
         finally:
             self._reading = False
+
+    def take(self) -> bytes | None:
+        if self._closed.is_set():
+            raise _closed()
+        if self._failure is not None:
+            raise self._failure
+        if self._exchange.ended == "complete":
+            return b""
+        data = self._take_due()
+        self._exchange.taken += len(data)
+        return data or None
 
     async def read_all(self, limit: int) -> bytes:
         return await read_whole(self, limit)

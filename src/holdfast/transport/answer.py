@@ -53,22 +53,30 @@ class Answer:
 
     async def head(self) -> None:
         """Waits for status and headers."""
-        while not self.status:
-            if self._failure is not None:
-                raise self._failure
-            await self._news()
+        try:
+            while not self.status:
+                if self._failure is not None:
+                    raise self._failure
+                await self._news()
+        except asyncio.CancelledError:
+            self.close()  # nobody else holds it yet
+            raise
 
     async def read_some(self) -> bytes:
-        while True:
-            if not self._closed and (data := self._take()):
-                return data
-            if self._closed or self._failure is not None:
-                raise self._why()
-            if self._whole:
-                if self._inflater is not None:
-                    self._inflater.finish()
-                return b""
+        while (data := self.take()) is None:
             await self._news()
+        return data
+
+    def take(self) -> bytes | None:
+        if not self._closed and (data := self._take()):
+            return data
+        if self._closed or self._failure is not None:
+            raise self._why()
+        if not self._whole:
+            return None
+        if self._inflater is not None:
+            self._inflater.finish()
+        return b""
 
     async def read_all(self, limit: int) -> bytes:
         if self._whole and not self._encoding and not self._closed:  # short, plain, mostly in one segment
@@ -126,9 +134,6 @@ class Answer:
         self._arrival = arrival = asyncio.get_running_loop().create_future()
         try:
             await arrival
-        except asyncio.CancelledError:
-            self.close()
-            raise
         finally:
             self._arrival = None
 

@@ -18,6 +18,8 @@ import msgspec
 from holdfast.errors import BadAnswer, ConnectionLost
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from holdfast.transport.headers import Headers
 
 __all__ = [
@@ -110,12 +112,17 @@ class Incoming(Protocol):
     async def read_some(self) -> bytes:
         """All bytes that came since the last call, joined; waits for the first; ``b""`` only at the true end.
 
-        Bytes that came before an error are given out before it is raised. Cancelling it closes the connection.
+        Bytes that came before an error are given out before it is raised. Cancelling it loses nothing: the next call goes
+        on, and whoever is done calls :meth:`close`.
 
         Raises:
             ConnectionBroken: the connection ended before the body did.
             BadAnswer: the body isn't what its headers say, or its encoding is unknown.
         """
+        ...
+
+    def take(self) -> bytes | None:
+        """What :meth:`read_some` would return without waiting; None where it would wait. Raises as it does."""
         ...
 
     async def read_all(self, limit: int) -> bytes:
@@ -152,12 +159,15 @@ class TransportStats(msgspec.Struct, frozen=True):
 class Transport(Protocol):
     """Carries requests. Bound to one event loop."""
 
-    async def send(self, request: Outgoing, *, connect_s: float) -> Incoming:
+    async def send(
+        self, request: Outgoing, *, connect_s: float, on_sent: Callable[[], None] | None = None
+    ) -> Incoming:
         """Sends it and returns when the answer's head is there. Cancelling closes the connection.
 
         Args:
             request: what to send; it is sent at most once.
             connect_s: seconds for name look-up, TCP and TLS together, where a new connection is needed.
+            on_sent: called just before the first byte leaves. If it wasn't, nothing was sent, whatever happened.
 
         Raises:
             ValueError, ConnectFailed, ConnectionBroken, BadAnswer: see the module.

@@ -13,6 +13,7 @@ from holdfast.transport.http1 import Connection
 from holdfast.transport.request_head import request_head
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from holdfast.transport.answer import Answer
@@ -57,7 +58,9 @@ class HttpTransport:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
 
-    async def send(self, request: Outgoing, *, connect_s: float) -> Answer:
+    async def send(
+        self, request: Outgoing, *, connect_s: float, on_sent: Callable[[], None] | None = None
+    ) -> Answer:
         pool = self._pools.get(request.origin) or self._new_pool(request.origin)
         head = request_head(request, pool.host)
         if self._closed:
@@ -67,6 +70,8 @@ class HttpTransport:
         connection = pool.take()
         if connection is None:
             connection = await self._connect(pool, request.origin, connect_s)
+        if on_sent is not None:
+            on_sent()
         answer = connection.start(head, request.body, no_body=request.method == "HEAD")
         await answer.head()
         return answer

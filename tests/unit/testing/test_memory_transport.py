@@ -78,8 +78,11 @@ def test_cancelling_is_journalled_at_its_time(after_s):
 
         async def client():
             incoming = await transport.send(REQUEST, connect_s=1)
-            while await incoming.read_some():
-                pass
+            try:
+                while await incoming.read_some():
+                    pass
+            finally:
+                incoming.close()
 
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(after_s):

@@ -284,8 +284,40 @@ def test_leaving_closes_the_socket_at_once(run, phase, how):
                 task.cancel()
                 with pytest.raises(asyncio.CancelledError):
                     await task
+                if incoming is not None:  # cancelling a read loses nothing: the owner says when it is over
+                    assert not gone.is_set()
+                    incoming.close()
             await asyncio.wait_for(gone.wait(), PROMPT_S)
             assert (transport.stats().open, transport.stats().idle) == (0, 0)
+
+
+def test_a_cancelled_read_loses_nothing(run):
+    async def main():
+        arrived, go_on = asyncio.Event(), asyncio.Event()
+
+        async def behave(reader, writer):
+            await read_request(reader)
+            writer.write(OK[:-1])
+            arrived.set()
+            await go_on.wait()
+            writer.write(OK[-1:])
+
+        async with serving(behave) as origin, open_transport() as transport:
+            incoming = await transport.send(post(origin), connect_s=5)
+            await arrived.wait()
+            first = await incoming.read_some() if len(OK.partition(b"\r\n\r\n")[2]) > 1 else b""
+            reading = asyncio.create_task(incoming.read_some())
+            await turn()
+            reading.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await reading
+            assert incoming.take() is None
+            go_on.set()
+            assert first + await incoming.read_some() == OK.partition(b"\r\n\r\n")[2]
+            assert await incoming.read_some() == b""
+            incoming.close()
+
+    run(main())
 
     run(main())
 
