@@ -1,6 +1,7 @@
 """Invariants of tokens and what they cost.
 
-The names of classes and tests are those of the document that asked for them; the tests run the product's own code.
+The names of classes and tests are those of the document that asked for them; the tests run the product's own code. Its
+classes on token counts and token budgets come with the parts of the product that count and budget tokens.
 """
 
 from decimal import Decimal
@@ -8,10 +9,18 @@ from fractions import Fraction
 
 from hypothesis import example, given
 from hypothesis import strategies as st
+from tests.simulation.chat_wire import refuses, speaks, stream
+from tests.simulation.world import World
 
+from holdfast.config import load
+from holdfast.engine.policy import Retry
+from holdfast.engine.route import Routes
+from holdfast.errors import TargetsFailed
 from holdfast.model.usage import Usage
 from holdfast.money.cost import Unit, calculate_cost, to_nano
+from holdfast.providers.catalog import ORDER, in_order
 from holdfast.providers.prices import PriceBook, parse_overrides
+from holdfast.testing.virtual_time import run_virtual
 
 AT_NS = 1_790_000_000 * 10**9  # 2026-09-21
 
@@ -126,3 +135,66 @@ class TestCostCalculationInvariants:
         assert priced.exact_nano(twice) == 2 * priced.exact_nano(once) > 0
         assert priced.cost(once).nano == per_1m.price("wall", "m", AT_NS).cost(once).nano
         assert calculate_cost(1_000, 0, price, price, unit=Unit.PER_1K) == price
+
+
+class TestProviderFallbackChainInvariants:
+    """The default chain."""
+
+    @given(
+        st.permutations(["openai", "anthropic", "deepseek", "gemini", "openrouter", "wall"]),
+        st.integers(0, 6),
+    )
+    def test_fallback_chain_order_invariant(self, providers, count):
+        """
+        INVARIANT: the default chain is OpenAI -> Anthropic -> DeepSeek -> Gemini, then the others as they were named.
+
+        The bug: the chain was another one after each start, because it came out of an unordered set.
+        """
+        assert ORDER == ("openai", "anthropic", "deepseek", "gemini")
+        named = providers[:count]
+        chain = in_order(named)
+        assert sorted(chain) == sorted(named)
+        assert chain == [name for name in ORDER if name in named] + [
+            name for name in named if name not in ORDER
+        ]
+        assert in_order(name.upper() for name in named) == [name.upper() for name in chain]
+
+        keys = {
+            "openai": "OPENAI_API_KEY",
+            "deepseek": "DEEPSEEK_API_KEY",
+            "openrouter": "OPENROUTER_API_KEY",
+        }
+        env = {keys[name]: "key" for name in named if name in keys}
+        if not env:
+            return
+        targets = Routes(load(None, env)).resolve("chat").targets
+        assert [target.provider for target in targets] == [name for name in keys if name in named]
+
+    @given(st.lists(st.sampled_from(ORDER), max_size=4, unique=True))
+    @example(failed_providers=list(ORDER))
+    def test_fallback_skips_failed_invariant(self, failed_providers):
+        """
+        INVARIANT: the answer comes from the first provider of the chain that has not failed; if all have, one error says so.
+
+        With the default limits: retries on the first ones leave attempts for the last.
+        """
+
+        async def main(clock):
+            scripts = {
+                name: [refuses(503)] * 3 if name in failed_providers else [speaks(*stream(f"from {name}"))]
+                for name in ORDER
+            }
+            world = World(clock, scripts, retry=Retry(), prices=dict.fromkeys(ORDER, ("1", "2")))
+            outcome = await world.ask()
+            world.assert_quiet()
+            return outcome
+
+        outcome = run_virtual(main)
+        asked = list(dict.fromkeys(row.provider for row in outcome.rows))
+        left = [name for name in ORDER if name not in failed_providers]
+        if left:
+            assert outcome.heard.text == f"from {left[0]}"
+            assert asked == list(ORDER[: ORDER.index(left[0]) + 1])
+        else:
+            assert isinstance(outcome.error, TargetsFailed)
+            assert asked == list(ORDER)
