@@ -11,7 +11,7 @@ export UV_NO_CONFIG := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check fix mutants bench constraints clean
+.PHONY: help setup run test check fix docs mutants bench constraints clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ check: $(READY)  ## format, lint, types, imports
 fix: $(READY)  ## format, and mend what the linter can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: $(READY)  ## write the tables in docs/ from the code
+	$(BIN)/python -m docs.generate
 
 mutants: $(READY)  ## take each guard out in turn: the test that it names must fail
 	$(BIN)/python -m tests.mutants $(ARGS)

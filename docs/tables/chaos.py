@@ -1,0 +1,133 @@
+"""The provider that fails on purpose: ``chaos.md``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+from docs.tables.markdown import attribute_docs, code, table
+from docs.tables.meanings import MEANINGS
+from msgspec import inspect as kinds
+
+from holdfast.chaos import FAULTS, ChaosConfig
+from holdfast.chaos.journal import Entry
+from holdfast.chaos.settings import AnswerSettings
+from holdfast.chaos.wire.errors import NAMED
+
+if TYPE_CHECKING:
+    from docs.tables.markdown import Parts
+
+__all__ = ["PARTS"]
+
+
+def settings(kind: type[msgspec.Struct]) -> list[tuple[str, str, str, str]]:
+    """Name, range, default and meaning of each setting of ``kind``."""
+    info = kinds.type_info(kind)
+    if not isinstance(info, kinds.StructType):
+        raise TypeError(f"{kind} has no settings")
+    said = attribute_docs(kind)
+    words = MEANINGS["chaos"]
+    return [
+        (
+            f"`{field.name}`",
+            _range(field.type),
+            _default(field),
+            words.get(f"{kind.__name__}.{field.name}") or said[field.name],
+        )
+        for field in info.fields
+    ]
+
+
+def _range(kind: kinds.Type) -> str:
+    match kind:
+        case kinds.UnionType(types=parts):
+            return " or ".join(
+                dict.fromkeys(_range(part) for part in parts if not isinstance(part, kinds.NoneType))
+            )
+        case kinds.LiteralType(values=values):
+            return " or ".join(code(value) for value in values)
+        case kinds.IntType(ge=low, le=high) | kinds.FloatType(ge=low, le=high):
+            what = "whole number" if isinstance(kind, kinds.IntType) else "number"
+            above = getattr(kind, "gt", None)
+            if above is not None:
+                return f"{what} above {above:g}, at most {_shown(high)}"
+            return f"{what} {_shown(low)} to {_shown(high)}" if low is not None else what
+        case kinds.StrType():
+            return "text"
+        case kinds.BoolType():
+            return "`true` or `false`"
+        case kinds.DictType():
+            return "table"
+        case kinds.VarTupleType() | kinds.ListType():
+            return "list of texts"
+    return "script"
+
+
+def _shown(bound: float | None) -> str:
+    return "any" if bound is None else f"{int(bound):_}" if bound == int(bound) else f"{bound:g}"
+
+
+def _default(field: kinds.Field) -> str:
+    value = field.default if field.default is not msgspec.NODEFAULT else None
+    if value is None:
+        return "none" if field.default_factory is msgspec.NODEFAULT else "empty"
+    if value in ((), {}):
+        return "empty"
+    if isinstance(value, tuple):
+        return ", ".join(code(item) for item in value)
+    if isinstance(value, str) and len(value) > 40:
+        return "a short HTML page"
+    return code(value)
+
+
+def answer() -> str:
+    return table(("setting", "value", "default", "meaning"), settings(AnswerSettings))
+
+
+def config() -> str:
+    return table(("setting", "value", "default", "meaning"), settings(ChaosConfig))
+
+
+def faults() -> str:
+    rows = [
+        (
+            f"[`{fault.name}`](#{fault.name})" if fault.settings.__struct_fields__ else f"`{fault.name}`",
+            fault.summary,
+            "yes" if fault.plain else "no",
+            "yes" if fault.stream else "no",
+            f"`{fault.primary}`" if fault.primary else "",
+        )
+        for fault in FAULTS.values()
+    ]
+    return table(("fault", "what it does", "plain", "stream", "`name=value` sets"), rows)
+
+
+def fault_settings() -> str:
+    parts = []
+    for fault in FAULTS.values():
+        if rows := settings(fault.settings):
+            parts += [f"#### {fault.name}", table(("setting", "value", "default", "meaning"), rows)]
+    return "\n\n".join(parts)
+
+
+def named_errors() -> str:
+    rows = [(f"`{name}`", str(error.status), error.message) for name, error in NAMED.items()]
+    return table(("name", "status", "message"), rows)
+
+
+def journal() -> str:
+    rows = [
+        (f"`{name}`", MEANINGS["chaos"].get(f"Entry.{name}") or said)
+        for name, said in attribute_docs(Entry).items()
+    ]
+    return table(("field", "meaning"), rows)
+
+
+PARTS: Parts = {
+    "chaos-answer": answer,
+    "chaos-config": config,
+    "chaos-faults": faults,
+    "chaos-fault-settings": fault_settings,
+    "chaos-errors": named_errors,
+    "chaos-journal": journal,
+}

@@ -1,0 +1,113 @@
+"""The tables of the configuration file: ``configuration.md``."""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, Final, get_args, get_origin
+
+from docs.tables.markdown import code, table
+from docs.tables.meanings import MEANINGS
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from holdfast.config import schema
+from holdfast.engine.policy import Policy, Retry, Timeouts
+from holdfast.providers.prices import parse_overrides
+
+if TYPE_CHECKING:
+    from docs.tables.markdown import Parts
+
+__all__ = ["PARTS", "TABLES"]
+
+TABLES: Final[dict[str, tuple[type[BaseModel], tuple[Any, ...]]]] = {
+    # The heading, the model, and where the built-in values are that hold while the file sets none.
+    "gateway": (schema.Gateway, ()),
+    "gateway.log": (schema.Log, ()),
+    "ledger": (schema.Ledger, ()),
+    "timeouts": (schema.RouteTimeoutsTable, (Timeouts(), Policy())),
+    "retry": (schema.RouteRetryTable, (Retry(), Policy())),
+    "providers.NAME": (schema.ProviderTable, ()),
+    "routes.NAME": (schema.RouteTable, (Policy(),)),
+    "keys.NAME": (schema.KeyTable, ()),
+}
+
+
+_BY_HAND: Final = {
+    # What is read together with other tables, and so has no range of its own.
+    "routes.NAME.targets": 'list of `"provider/model"`',
+    "keys.NAME.routes": "list of names of routes",
+}
+_CHANCE: Final = ", not a date or time"
+
+
+def settings(name: str) -> str:
+    """One table of the file."""
+    model, builtin = TABLES[name]
+    rows = []
+    for setting, field in model.model_fields.items():
+        path = f"{name}.{setting}"
+        rows.append(
+            (
+                f"`{setting}`",
+                _BY_HAND.get(path) or values(_annotated(model, setting)),
+                _default(field.get_default(call_default_factory=True), setting, builtin),
+                MEANINGS["configuration"][path],
+            )
+        )
+    return table(("setting", "value", "default", "meaning"), rows)
+
+
+def values(kind: Any) -> str:
+    """What a setting may be, in the words with which the code refuses what it may not be."""
+    arguments = get_args(kind)
+    if get_origin(kind) is Annotated:
+        return _probed(kind)
+    if get_origin(kind) is tuple:
+        return f"list; each {values(arguments[0])}"
+    inner = [argument for argument in arguments if argument is not type(None)]
+    return values(inner[0]) if inner else "table"
+
+
+def _probed(kind: Any) -> str:
+    try:
+        TypeAdapter(kind).validate_python(object())
+    except ValidationError as error:
+        said: str = error.errors()[0]["msg"]
+        right = said.partition(_CHANCE)[0].removeprefix("must be ").removeprefix("a ")
+        return re.sub(r'"[^"]+"', lambda found: f"`{found[0]}`", right)
+    raise AssertionError(f"{kind} takes anything")
+
+
+def _annotated(model: type[BaseModel], setting: str) -> Any:
+    """The annotation with its validator: pydantic keeps the two apart."""
+    hints = {name: kind for base in reversed(model.__mro__) for name, kind in _hints(base).items()}
+    return hints[setting]
+
+
+def _hints(base: type) -> dict[str, Any]:
+    scope = vars(schema)
+    return {name: eval(kind, scope) for name, kind in vars(base).get("__annotations__", {}).items()}  # noqa: S307  # the schema's own source
+
+
+def _default(value: Any, setting: str, builtin: tuple[Any, ...]) -> str:
+    if value is None:
+        value = next((getattr(values, setting) for values in builtin if hasattr(values, setting)), None)
+    if value is None:
+        return "none"
+    if isinstance(value, (tuple, dict, frozenset, BaseModel)):
+        return "" if value else "empty"
+    return code(value) if isinstance(value, (str, int, float)) else "required"
+
+
+def prices() -> str:
+    """What a price may say: the kinds of token, as the code lists them to who misspells one."""
+    _, problems = parse_overrides({"m": {"?": 1}})
+    kinds = problems[0].partition("known are ")[2].partition(", each with")[0].split(", ")
+    rows = [(f"`{kind}_per_1m`, `{kind}_per_1k`", MEANINGS["prices"][kind]) for kind in kinds]
+    return table(("setting", "dollars for"), rows)
+
+
+PARTS: Parts = {
+    **{f"settings-{name.replace('.', '-').lower()}": partial(settings, name) for name in TABLES},
+    "prices": prices,
+}
