@@ -58,6 +58,8 @@ def new_id(clock: Clock, rng: Rng) -> str:
     """A UUID version 7 (RFC 9562 §5.7): 48 bits of Unix milliseconds, then chance; sorts by time of making."""
     ms = clock.wall_ns() // 1_000_000
     chance = rng.getrandbits(74)
-    value = (ms & 0xFFFF_FFFF_FFFF) << 80 | 0x7 << 76 | (chance >> 62) << 64 | 0b10 << 62 | chance & (1 << 62) - 1
+    value = (
+        (ms & 0xFFFF_FFFF_FFFF) << 80 | 0x7 << 76 | (chance >> 62) << 64 | 0b10 << 62 | chance & (1 << 62) - 1
+    )
     h = f"{value:032x}"
     return f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}"

@@ -143,6 +143,8 @@ def _text(request: ChatRequest, settings: AnswerSettings, default_tokens: int, n
         return _pieces(settings.text)
     if (asked := request.schema_asked()) is not None:
         return _pieces(schema.text_for(asked, nonce))
+    if settings.prose is not None:
+        return _pieces(settings.prose)
     return Numbered(nonce, default_tokens if settings.tokens is None else settings.tokens)
 
 

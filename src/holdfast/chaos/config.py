@@ -7,7 +7,7 @@ from typing import Any, Self
 import msgspec
 
 from holdfast.chaos.errors import ChaosError, nearest
-from holdfast.chaos.limits import Count, Positive
+from holdfast.chaos.limits import Bytes, Count, Positive
 from holdfast.chaos.script import Script, parse
 
 __all__ = ["ChaosConfig"]
@@ -33,13 +33,13 @@ class ChaosConfig(msgspec.Struct, frozen=True):
     """Bearer token for ``/admin/…``; None: none is asked."""
     journal_entries: Positive = 10_000
     """The journal keeps the newest so many attempts …"""
-    journal_bytes: Positive = 67_108_864
+    journal_bytes: Bytes = 67_108_864
     """… and of those only the newest whose bodies and texts fit here."""
     body_keep: Count = 65_536
     """Bytes of a request's body kept in the journal."""
     text_keep: Count = 1_000_000
     """Characters of an answer's text kept in the journal."""
-    max_body: Positive = 67_108_864
+    max_body: Bytes = 67_108_864
     """A larger request is answered with 413."""
     max_keys: Positive = 200_000
     """Script keys whose attempts are counted; beyond it the oldest starts again at attempt 1."""

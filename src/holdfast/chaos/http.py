@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 from urllib.parse import parse_qs
 
 import httptools
@@ -91,9 +91,8 @@ class Connection(asyncio.Protocol):
     # What the event loop calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101  # a stream protocol gets a stream transport
-        self._transport = transport
-        transport.set_write_buffer_limits(high=0)  # so that at most one write waits here: see play
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is one in all but its base class
+        self._transport.set_write_buffer_limits(high=0)  # so that at most one write waits here: see play
         self._handler.opened(self)
 
     def data_received(self, data: bytes) -> None:

@@ -6,11 +6,12 @@ from typing import Annotated
 
 import msgspec
 
-__all__ = ["Count", "Few", "HeaderText", "Positive", "Probability", "Rate", "Seconds"]
+__all__ = ["Bytes", "Count", "Few", "HeaderText", "Positive", "Probability", "Rate", "Seconds"]
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=10_000_000)]
 Few = Annotated[int, msgspec.Meta(ge=0, le=64)]
 Positive = Annotated[int, msgspec.Meta(ge=1, le=10_000_000)]
+Bytes = Annotated[int, msgspec.Meta(ge=1, le=2**40)]
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=86_400)]
 Rate = Annotated[float, msgspec.Meta(ge=0, le=10_000_000)]
 Probability = Annotated[float, msgspec.Meta(ge=0, le=1)]

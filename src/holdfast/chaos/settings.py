@@ -14,6 +14,8 @@ class AnswerSettings(msgspec.Struct, frozen=True):
     """Tokens of text; the configuration's ``tokens`` by default. The request's max_tokens still caps it."""
     text: str | None = None
     """This text instead of numbered tokens."""
+    prose: str | None = None
+    """This text instead of numbered tokens, unless the request asks for structured output."""
     reasoning: Count = 0
     """Tokens of ``reasoning_content`` before the text."""
     tools: Few | None = None

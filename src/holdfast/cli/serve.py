@@ -1,6 +1,7 @@
 """``holdfast serve``"""
 
 import asyncio
+import errno
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -73,16 +74,15 @@ def serve(
         try:
             with asyncio.Runner(loop_factory=_event_loop()) as runner:
                 runner.run(serve_gateway(settings, announce=announce))
-        except SystemExit:
-            # uvicorn's way to say that the address can't be had; it has logged the system's reason
-            no_address(settings.gateway.host, settings.gateway.port, None, retry="holdfast serve")
         except OSError as error:
+            if error.errno not in (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES):
+                raise
             no_address(settings.gateway.host, settings.gateway.port, error, retry="holdfast serve")
 
 
-def no_address(host: str, port: int, error: OSError | None, *, retry: str) -> NoReturn:
+def no_address(host: str, port: int, error: OSError, *, retry: str) -> NoReturn:
     """Complains that ``host`` and ``port`` can't be listened on, with what to do, and ends the process."""
-    why = f" ({error.strerror})" if error is not None and error.strerror else ""
+    why = f" ({error.strerror})" if error.strerror else ""
     complain(
         f"can't listen on {host}, port {port}{why}: the port is in use, or the address isn't this machine's.\n"
         f"Stop what listens there, or take another port: {retry} --port {port + 1 if 0 < port < 65_535 else 0}"

@@ -30,7 +30,7 @@ def simulated_providers() -> Iterator[Mapping[str, str]]:
 
 def _config(name: str) -> ChaosConfig:
     text = f"This is {name}. No real model answers here: set OPENAI_API_KEY (or another provider's key) and start again."
-    answer: dict[str, Any] = {"text": text, **_PACE}
+    answer: dict[str, Any] = {"prose": text, **_PACE}
     markers: dict[str, Any] = {CUT_STREAM: {**answer, "cut": {"how": "reset", "after": 8}}}
     if name == NAMES[0]:
         markers[BREAK_FIRST] = "503"

@@ -197,7 +197,8 @@ class Attempt:
         )
         self.first_byte_at = self._clock.monotonic()
         self.status = incoming.status
-        self.upstream_id = incoming.headers.get("x-request-id")
+        if (upstream_id := incoming.headers.get("x-request-id")) is not None:
+            self.upstream_id = endpoint.scrub_text(upstream_id)
         if not 200 <= incoming.status < 300:
             await self._refused(incoming)
         return incoming
@@ -214,7 +215,8 @@ class Attempt:
         if isinstance(error, AuthRefused):  # the provider's words are for us, not for our caller
             error.message = f"{self.endpoint.provider} refused the gateway's API key ({incoming.status})"
         error.retry_after_s = parse_retry_after(incoming.headers.get, self._clock.wall_ns() / 1e9)
-        error.headers = {"content-type": incoming.headers.get("content-type") or "application/json"}
+        content_type = incoming.headers.get("content-type") or "application/json"
+        error.headers = {"content-type": self.endpoint.scrub_text(content_type)}
         raise error
 
     async def _until_commit(self, incoming: Incoming) -> bytes:
@@ -293,7 +295,8 @@ class Attempt:
             for signal in self._read_answer(await incoming.read_all(_MAX_ERROR_BYTES)):
                 if signal.error is not None:
                     raise signal.error
-        raise BadAnswer(f"the provider answered a streamed request with {content_type!r}")
+        shown = self.endpoint.scrub_text(content_type)
+        raise BadAnswer(f"the provider answered a streamed request with {shown!r}")
 
     def _read_answer(self, body: bytes) -> list[Signal]:
         signals = self.endpoint.dialect.read_answer(body)

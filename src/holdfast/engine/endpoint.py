@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Endpoint"]
 
+_MAX_HEADER = 256
+
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """One provider's door for one dialect."""
@@ -41,6 +43,10 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
         for secret in self.secrets:
             data = secret.scrub(data)
         return data
+
+    def scrub_text(self, text: str) -> str:
+        """The same for a header's value, of at most 256 characters: it ends up in the ledger and in logs."""
+        return self.scrub(text[:_MAX_HEADER].encode()).decode(errors="replace")
 
     def scrubbed(self, error: ProviderError) -> ProviderError:
         """``error``, with everything that the provider said in it scrubbed."""

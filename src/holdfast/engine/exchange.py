@@ -170,8 +170,7 @@ class Exchange:
             self._blame(error)
             self._close()
             raise
-        self._first = self._complete(first) if self._is_done() else first
-        self._delivered += len(self._first)
+        self._first = self._complete(first) if self._is_done() else self._count(first)
 
     async def read(self) -> bytes:
         """The next bytes for the caller; ``b""`` at the end. A break is told in the caller's dialect, and recorded."""
@@ -184,7 +183,6 @@ class Exchange:
         except BaseException as error:
             self._blame(error)
             raise
-        self._delivered += len(data)
         return data
 
     def close(self) -> None:
@@ -277,7 +275,11 @@ class Exchange:
             return await self._broken(attempt, error)
         if data is None:
             return _KEEPALIVE
-        return self._complete(data) if attempt.done else data
+        return self._complete(data) if attempt.done else self._count(data)
+
+    def _count(self, data: bytes) -> bytes:
+        self._delivered += len(data)
+        return data
 
     def _is_done(self) -> bool:
         return self._attempt is not None and self._attempt.done
@@ -288,6 +290,7 @@ class Exchange:
         if attempt is None or self._settled:
             return data
         closing = attempt.guard.closing()
+        self._delivered += len(data) + len(closing)
         self._over(attempt, None)
         self._settle("ok", None, status=200)
         if not self.call.envelope.stream:
@@ -321,7 +324,7 @@ class Exchange:
             data = task.result()
         except HoldfastError as error:
             return self._fail(error)
-        return self._complete(data) if self._is_done() else data or _KEEPALIVE
+        return self._complete(data) if self._is_done() else self._count(data) or _KEEPALIVE
 
     def _fail(self, error: HoldfastError) -> bytes:
         """An error event in the caller's dialect, and no end marker."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
 from typing import TYPE_CHECKING
 
 import structlog
@@ -15,7 +16,6 @@ from holdfast.gateway.http import Gateway
 from holdfast.gateway.metrics import Metrics
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable
     from types import FrameType
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["serve"]
 
 _log = structlog.get_logger("holdfast.gateway")
+_BACKLOG = 2048
 _CUT_GRACE_S = 5  # after the drain: error events go out, then connections are closed whatever they hold
 
 
@@ -38,13 +39,23 @@ async def serve(config: Config, *, announce: Callable[[str], None]) -> None:
         LedgerUnavailable: the ledger can't be opened.
         OSError: the address can't be bound.
     """
+    listener = _bind(
+        config.gateway.host, config.gateway.port
+    )  # first of all: nothing is opened for a port that is taken
+    try:
+        await _serve_on(listener, config, announce)
+    finally:
+        listener.close()
+
+
+async def _serve_on(listener: socket.socket, config: Config, announce: Callable[[str], None]) -> None:
     app = await App.start(config)
     try:
         metrics = Metrics(app.ledger)
         app.engine.observer = metrics
         gateway = Gateway(app, metrics)
         server = _Server(gateway, config, announce)
-        await server.run_to_end()
+        await server.run_to_end(listener)
     finally:
         await app.aclose()
         _log.info("stopped")
@@ -66,8 +77,6 @@ class _Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 gateway,
-                host=settings.host,
-                port=settings.port,
                 loop="none",  # it runs on the loop that is there
                 http=_Connection,
                 ws="none",
@@ -85,23 +94,21 @@ class _Server(uvicorn.Server):
         self._drain_s = settings.drain_s
         self._announce = announce
 
-    async def run_to_end(self) -> None:
+    async def run_to_end(self, listener: socket.socket) -> None:
         # uvicorn raises the captured signal again once it has stopped, for the handlers that were there before:
         # with these in place it is over, instead of killing us before the ledger is closed.
         before = {number: signal.signal(number, _ignore) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
-            await self.serve()
+            await self.serve(sockets=[listener])
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        for server in self.servers:
-            for bound in server.sockets:
-                host, port = bound.getsockname()[:2]
-                self._announce(f"http://{f'[{host}]' if ':' in host else host}:{port}")
-                return
+        for listener in sockets or ():
+            host, port = listener.getsockname()[:2]
+            self._announce(f"http://{f'[{host}]' if ':' in host else host}:{port}")
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._gateway.drain()
@@ -111,6 +118,12 @@ class _Server(uvicorn.Server):
             await super().shutdown(sockets)
         finally:
             timer.cancel()
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    """A listening socket. uvicorn's own way to one ends the process where the address is taken."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=_BACKLOG)
 
 
 def _ignore(_number: int, _frame: FrameType | None) -> None:

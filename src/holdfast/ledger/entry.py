@@ -116,7 +116,7 @@ class End(Struct, frozen=True, kw_only=True):
     """The serving attempt's."""
     attempts: tuple[AttemptRow, ...] = ()
     delivered_bytes: int = 0
-    """Bytes of body that were handed to the caller's connection."""
+    """Bytes of the provider's answer that were handed to the caller's connection."""
     skipped: tuple[tuple[str, str], ...] = ()
     """``(target, field)`` for each target that couldn't express the request."""
 
