@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from docs.tables import chaos, commands, configuration, dialect, gateway, ledger, policies
+from docs.tables import chaos, commands, configuration, dialect, gateway, ledger, policies, promises
 
 if TYPE_CHECKING:
     from docs.tables.markdown import Parts
@@ -19,4 +19,5 @@ PARTS: Parts = {
     **gateway.PARTS,
     **ledger.PARTS,
     **policies.PARTS,
+    **promises.PARTS,
 }

@@ -73,12 +73,12 @@ def endpoints() -> str:
 
 def answer_headers() -> str:
     told = {name: said["description"] for name, said in _chat()["responses"]["200"]["headers"].items()}
-    return _headers(told | MEANINGS["answer headers"])
+    return _headers({**told, **MEANINGS["answer headers"]})
 
 
 def request_headers() -> str:
     told = {said["name"]: said["description"] for said in _chat()["parameters"]}
-    return _headers(told | MEANINGS["request headers"])
+    return _headers({**told, **MEANINGS["request headers"]})
 
 
 def _headers(told: Mapping[str, str]) -> str:

@@ -10,8 +10,10 @@ from docs.tables import PARTS
 from docs.tables.commands import commands
 from docs.tables.configuration import TABLES
 from docs.tables.meanings import MEANINGS
+from docs.tables.promises import HELD
 from prometheus_client.parser import text_string_to_metric_families
 from tests.docs.pages import ROOT, anchors, prose, text_of
+from tests.mutants.table import MUTANTS
 
 from holdfast import errors
 from holdfast.chaos import FAULTS, ChaosConfig
@@ -20,10 +22,6 @@ from holdfast.config.schema import Document
 from holdfast.gateway.metrics import Metrics
 from holdfast.ledger.memory import MemoryLedger
 
-HELD = [
-    *("ST1", "ST2", "ST3", "ST4", "ST5", "ST6", "FB1", "FB2", "FB3", "FB4", "RT1", "RT3", "RT5", "RT6"),
-    *("DL1", "DL2", "LE1", "OP1", "OP3", "IN1", "IN2"),
-]
 LATER = re.compile(r"\b(PostgreSQL|Redis|Anthropic|Gemini|hedging)\b")
 
 
@@ -50,12 +48,19 @@ def test_every_part_stands_in_exactly_one_page():
 
 def test_no_word_is_kept_for_what_is_gone():
     pages = "\n".join(text_of(page) for page in DOCS.rglob("*.md"))
-    assert not [
-        words
-        for part in MEANINGS.values()
-        for words in part.values()
-        if words.replace("|", "\\|") not in pages
-    ]
+    words = {
+        (part, name): said
+        for part, kept in MEANINGS.items()
+        if part != "mutants"
+        for name, said in kept.items()
+    }
+    assert not [name for name, said in words.items() if said.replace("|", "\\|") not in pages]
+
+
+def test_mutants_are_there_and_break_promises_that_hold():
+    there = {mutant.name for mutant in MUTANTS}
+    assert set(MEANINGS["mutants"]) <= there
+    assert {promise for said in MEANINGS["mutants"].values() for promise in said.split(", ")} <= set(HELD)
 
 
 @pytest.mark.parametrize("name", [*Document.model_fields])
@@ -76,7 +81,7 @@ def test_every_setting_has_its_row():
 
 def test_every_promise_has_its_heading():
     headings = re.findall(r"^### (\w+) ", text_of(DOCS / "promises.md"), re.MULTILINE)
-    assert headings == HELD
+    assert tuple(headings) == HELD
 
 
 def test_every_metric_has_its_row():
@@ -114,6 +119,15 @@ def test_every_command_has_its_row():
 
 def test_the_tables_of_the_ledger_are_all_there():
     assert {"requests", "attempts", "owners", "migrations"} <= anchors(DOCS / "ledger.md")
+
+
+def test_tests_of_the_documents_are_there_or_said_to_come():
+    tests = "\n".join(text_of(file) for file in (ROOT / "tests" / "property_tests").rglob("test_*.py"))
+    rows = [row for row in text_of(DOCS / "seed-names.md").splitlines() if row.startswith("| `test_")]
+    assert len(rows) > 15
+    for row in rows:
+        for name in re.findall(r"`(test_\w+)`(?=[, ]| and)", row.split(" | ")[0] + " "):
+            assert (f"def {name}(" in tests) != bool(re.search(r"\bcomes? with\b", row)), row
 
 
 def test_no_page_promises_what_is_not_built():
