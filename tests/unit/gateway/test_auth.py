@@ -1,0 +1,110 @@
+"""Who is let in: this machine's own programs, or whoever has a key; never another site's page."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from holdfast.config import Key
+from holdfast.errors import Forbidden, Unauthenticated
+from holdfast.gateway.auth import Gatekeeper
+
+LOCAL = Gatekeeper([], local_only=True)
+KEY = Key(name="team", sha256=hashlib.sha256(b"hf-secret").digest())
+KEYED = Gatekeeper([KEY], local_only=False)
+
+ports = st.just("") | st.integers(1, 65_535).map(":{}".format)
+loopback = st.sampled_from(["127.0.0.1", "localhost", "LocalHost", "[::1]", "127.1.2.3"])
+
+
+def headers(**fields: str) -> dict[bytes, bytes]:
+    return {name.replace("_", "-").encode(): value.encode("latin-1") for name, value in fields.items()}
+
+
+@given(loopback, ports)
+def test_loopback_names_are_answered_on_any_port(name, port):
+    assert LOCAL.admit(headers(host=name + port)) is None
+    assert (
+        LOCAL.admit(headers(host=name + port, origin=f"http://{name}{port}", sec_fetch_site="same-origin"))
+        is None
+    )
+
+
+@given(st.from_regex(r"[a-z0-9.-]{1,20}", fullmatch=True), ports)
+def test_no_other_name_is_even_if_it_points_here(name, port):
+    if name == "localhost" or name.startswith("127."):
+        return
+    with pytest.raises(Forbidden):
+        LOCAL.admit(headers(host=name + port))
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "", "localhost.evil.example", "127.0.0.1.evil.example", "evil.example", "localhost.", "[::2]", "0.0.0.0",
+        "169.254.169.254", "10.0.0.1", "[::1", "2130706433", "é",
+    ],
+)  # fmt: skip
+def test_names_that_only_look_like_it(host):
+    with pytest.raises(Forbidden):
+        LOCAL.admit(headers(host=host))
+
+
+def test_a_request_without_a_host_is_not_answered():
+    with pytest.raises(Forbidden):
+        LOCAL.admit({})
+
+
+@given(
+    st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=30)
+    | st.sampled_from(
+        [
+            "null",
+            "http://evil.example",
+            "https://127.0.0.1:8080.evil.example",
+            "http://127.0.0.1:8081",
+            "file://",
+        ]
+    ),
+)
+def test_no_other_origin_is_answered(origin):
+    if origin in ("http://127.0.0.1:8080", "https://127.0.0.1:8080"):
+        return
+    with pytest.raises(Forbidden):
+        LOCAL.admit(headers(host="127.0.0.1:8080", origin=origin))
+
+
+@pytest.mark.parametrize(
+    ("site", "let_in"),
+    [("none", True), ("same-origin", True), ("same-site", False), ("cross-site", False), ("x", False)],
+)
+def test_what_a_browser_says_of_the_page_counts(site, let_in):
+    fields = headers(host="localhost:8080", sec_fetch_site=site)
+    if let_in:
+        assert LOCAL.admit(fields) is None
+    else:
+        with pytest.raises(Forbidden):
+            LOCAL.admit(fields)
+
+
+@pytest.mark.parametrize("said", ["Bearer hf-secret", "bearer hf-secret", "BEARER   hf-secret "])
+def test_a_known_key_is_its_holder(said):
+    assert KEYED.admit(headers(authorization=said)) is KEY
+
+
+@given(st.text(st.characters(max_codepoint=255), max_size=30))
+def test_nothing_else_is_a_key(said):
+    for value in (said, f"Bearer {said}", f"Basic {said}"):
+        if value.strip() == "Bearer hf-secret":
+            continue
+        with pytest.raises(Unauthenticated) as caught:
+            KEYED.admit(headers(authorization=value))
+        assert "hf-secret" not in str(caught.value)
+
+
+def test_with_keys_a_host_of_this_machine_is_no_excuse():
+    with pytest.raises(Unauthenticated):
+        Gatekeeper([KEY], local_only=False).admit(headers(host="127.0.0.1"))
