@@ -79,9 +79,17 @@ class Result(Joined):
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Result]]:
-    """Every case, run."""
+def results(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Result]]:
+    """Every case that some test asks for, run."""
     assert len({case.key for case in CASES}) == len(CASES)
+    chosen = {
+        item.callspec.params["case"].key
+        for item in request.session.items
+        if isinstance(item, pytest.Function) and item.path == request.path and "case" in item.callspec.params
+    }
+    cases = [case for case in CASES if case.key in chosen]
     scripts = {case.model_1: case.first for case in CASES if case.first != "refused"}
     scripts |= {case.model_2: case.second for case in CASES if case.second}
     ledger = tmp_path_factory.mktemp("fault-table") / "ledger.db"
@@ -103,11 +111,11 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Resu
             "dialect": "openai_chat", "api_key": CANARY, "base_url": f"http://127.0.0.1:{closed.getsockname()[1]}/v1",
         }  # fmt: skip
         with run_gateway(document) as gateway:
-            answers = asyncio.run(_ask_all(gateway))
+            answers = asyncio.run(_ask_all(gateway, cases))
             records = gateway.records()
             journal = chaos.journal()
             gateway.no_traceback()
-            direct = asyncio.run(_ask_directly(chaos.port))
+            direct = asyncio.run(_ask_directly(chaos.port, cases))
             yield {
                 case.key: Result(
                     answer,
@@ -115,7 +123,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Resu
                     records[answer.id],
                     direct.get(case.key, b""),
                 )
-                for case, answer in zip(CASES, answers, strict=True)
+                for case, answer in zip(cases, answers, strict=True)
             }
 
 
@@ -125,20 +133,20 @@ def _route(case: Case) -> dict[str, Any]:
     return {"targets": targets, **case.route}
 
 
-async def _ask_all(gateway: Running) -> list[Answer]:
+async def _ask_all(gateway: Running, cases: list[Case]) -> list[Answer]:
     turn = asyncio.Semaphore(AT_ONCE)
 
     async def one(case: Case) -> Answer:
         async with turn:
             return await ask(gateway.port, chat(case.key, stream=case.streamed, **case.fields))
 
-    return await asyncio.gather(*(one(case) for case in CASES))
+    return await asyncio.gather(*(one(case) for case in cases))
 
 
-async def _ask_directly(port: int) -> dict[str, bytes]:
+async def _ask_directly(port: int, cases: list[Case]) -> dict[str, bytes]:
     """What the provider itself says where its words are passed on: of a stream, the error event's."""
     said: dict[str, bytes] = {}
-    for case in CASES:
+    for case in cases:
         if case.outcome.passed_on:
             model = case.model_1 if case.outcome.attempts[-1].startswith("1") else case.model_2
             answer = await ask(port, chat(model, stream=case.streamed))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import threading
 import time
 from contextlib import ExitStack, contextmanager
@@ -189,10 +190,7 @@ def run_gateway(document: dict[str, Any]) -> Iterator[Running]:
     made: list[Running] = []
     failure: list[BaseException] = []
 
-    def announce(url: str) -> None:
-        ports.append(int(url.rpartition(":")[2]))
-
-    ports: list[int] = []
+    listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
     logs = _Logs()
 
     async def live() -> None:
@@ -202,16 +200,14 @@ def run_gateway(document: dict[str, Any]) -> Iterator[Running]:
             seen.changed, seen.intents, seen.rows, seen.ends = threading.Condition(), {}, [], {}
             app.engine.observer = seen
             gateway = Gateway(app, seen)
+            loop, port = asyncio.get_running_loop(), listener.getsockname()[1]
+
+            def announce(_url: str) -> None:
+                made.append(Running(config, app.ledger.path, port, loop, gateway, app, server, seen, logs))
+                up.set()
+
             server = _Server(gateway, config, announce)
-            serving = asyncio.ensure_future(server.serve())
-            while not ports and not serving.done():  # uvicorn has no hook after "started" but its own flag
-                await asyncio.sleep(0)
-            loop = asyncio.get_running_loop()
-            if ports:
-                path = app.ledger.path
-                made.append(Running(config, path, ports[0], loop, gateway, app, server, seen, logs))
-            up.set()
-            await serving
+            await server.serve(sockets=[listener])
         finally:
             await app.aclose()
 
@@ -225,6 +221,7 @@ def run_gateway(document: dict[str, Any]) -> Iterator[Running]:
             up.set()
 
     with ExitStack() as stack:
+        stack.enter_context(listener)
         stack.enter_context(_listening(logs))
         thread = threading.Thread(target=run, name="gateway", daemon=True)
         thread.start()

@@ -285,6 +285,12 @@ def test_content_after_a_finish_reason_takes_the_finish_reason_back():
     assert hear(out).text == "a"
 
 
+def test_content_after_its_own_choice_finished_is_a_conflict():
+    """Though another choice is still speaking."""
+    guard, _ = run(chunk("a"), chunk("b", index=1), chunk(finish="stop"), chunk("c"), choices=2)
+    assert isinstance(guard.fault, BadAnswer)
+
+
 def test_two_different_finish_reasons_are_a_conflict_and_the_same_twice_is_one():
     guard, _ = run(chunk("a"), chunk(finish="stop"), chunk(finish="length"), DONE)
     assert isinstance(guard.fault, BadAnswer)
