@@ -77,6 +77,10 @@ class Store(Protocol):
         ...
 
 
+_END_WAITS_S = 0.01
+"""How long an end may wait for an intent to share a transaction with. A crash meanwhile leaves it ``unknown``."""
+
+
 class _Begun(Struct, gc=False):
     intent: Intent
     waiter: Waiter
@@ -128,6 +132,7 @@ class GroupWriter:
         self._inbox: deque[_Begun | _Ended | _Flush] = deque()
         self._signal: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._asleep = False
+        self._kick_soon = self._kick_pending = False  # the loop's own
         self._closing = False
         self._close_by = float("inf")
         self._refused_early = 0
@@ -160,8 +165,8 @@ class GroupWriter:
 
     def end(self, end: End) -> None:
         self._inbox.append(_Ended(end, self._monotonic()))
-        if self._asleep and self._trouble is None:
-            self._wake()
+        if self._asleep and self._trouble is None and not self._kick_pending:
+            self._kick_in(_END_WAITS_S)
 
     async def flush(self) -> None:
         if self._stopped.is_set():
@@ -216,10 +221,32 @@ class GroupWriter:
 
     def _put(self, item: _Begun | _Flush) -> None:
         self._inbox.append(item)
-        if self._asleep:
-            self._wake()
+        if self._asleep and not self._kick_soon:
+            # Not at once: the thread would fight this one for the interpreter, and others are about to queue theirs.
+            self._kick_soon = True
+            asyncio.get_running_loop().call_soon(self._kick)
         if self._stopped.is_set():
             self._abandon()
+
+    def _kick_in(self, seconds: float) -> None:
+        """Nobody waits for an end: it goes with the next intent, or alone if none comes soon."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # called from outside a loop: there is nothing to wait with
+            self._wake()
+            return
+        self._kick_pending = True
+        loop.call_later(seconds, self._kick_late)
+
+    def _kick_late(self) -> None:
+        self._kick_pending = False
+        if self._asleep and self._trouble is None:
+            self._wake()
+
+    def _kick(self) -> None:
+        self._kick_soon = False
+        if self._asleep:
+            self._wake()
 
     def _wake(self) -> None:
         self._asleep = False
