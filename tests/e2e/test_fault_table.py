@@ -134,13 +134,18 @@ def _route(case: Case) -> dict[str, Any]:
 
 
 async def _ask_all(gateway: Running, cases: list[Case]) -> list[Answer]:
+    """The answers, in the order of ``cases``. What keeps the machine busy goes first, so that it makes no other row late."""
     turn = asyncio.Semaphore(AT_ONCE)
+    answers: dict[str, Answer] = {}
 
-    async def one(case: Case) -> Answer:
+    async def one(case: Case) -> None:
         async with turn:
-            return await ask(gateway.port, chat(case.key, stream=case.streamed, **case.fields))
+            answers[case.key] = await ask(gateway.port, chat(case.key, stream=case.streamed, **case.fields))
 
-    return await asyncio.gather(*(one(case) for case in cases))
+    busy = [case for case in cases if "timeouts" in case.route]
+    for group in (busy, [case for case in cases if case not in busy]):
+        await asyncio.gather(*(one(case) for case in group))
+    return [answers[case.key] for case in cases]
 
 
 async def _ask_directly(port: int, cases: list[Case]) -> dict[str, bytes]:
