@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -13,38 +13,63 @@ if TYPE_CHECKING:
 
 __all__ = ["edit_event"]
 
+# What isn't changed stays as it came, unread: a number too large for a float must neither be lost nor stop the stream.
+_Fields = dict[str, msgspec.Raw]
+_fields = msgspec.json.Decoder(_Fields).decode
+_fields_or_null = msgspec.json.Decoder(_Fields | None).decode
+_choices = msgspec.json.Decoder(list[_Fields] | None).decode
+_index = msgspec.json.Decoder(int).decode
+_encode = msgspec.json.encode
+_NULL, _NONE, _EMPTY = (
+    msgspec.Raw(b"null"),
+    msgspec.Raw(b"[]"),
+    (b"null", b"[]", b"{}", b'""', b"false", b"0"),
+)
+
 
 def edit_event(raw: bytes, edit: Edit) -> bytes:
     """One event's bytes, changed; empty where nothing worth sending is left of it."""
     (frame,) = SSEParser().feed(raw)
     if frame.data is None or frame.data == b"[DONE]":
         return raw
-    chunk: dict[str, Any] = msgspec.json.decode(frame.data)
-    choices: list[dict[str, Any]] = chunk.get("choices") or []
+    chunk = _fields(frame.data)
+    choices = _choices(chunk.get("choices", _NONE)) or []
     if edit.usage == "only":
-        chunk["choices"] = choices = []
+        choices = []
+        chunk["choices"] = _NONE
     elif edit.usage == "drop":
-        had_usage = chunk.pop("usage", None) is not None
+        had_usage = _says(chunk.pop("usage", _NULL))
         if had_usage and not choices:
             return b""
     if edit.drop_finish:
-        chunk["choices"] = choices = [kept for choice in choices if (kept := _without_finish(choice, edit))]
-        if not choices and not chunk.get("usage"):
+        choices = [kept for choice in choices if (kept := _without_finish(choice, edit))]
+        chunk["choices"] = _raw(choices)
+        if not choices and not _says(chunk.get("usage", _NULL)):
             return b""
     if edit.id is not None and "id" in chunk:
-        chunk["id"] = edit.id
+        chunk["id"] = _raw(edit.id)
     if edit.model is not None and "model" in chunk:
-        chunk["model"] = edit.model
+        chunk["model"] = _raw(edit.model)
     if edit.text is not None and choices:
-        choices[0].setdefault("delta", {})["content"] = edit.text
-    return b"data: " + msgspec.json.encode(chunk) + b"\n\n"
+        delta = _fields_or_null(choices[0].get("delta", _NULL)) or {}
+        choices[0]["delta"] = _raw({**delta, "content": edit.text})
+        chunk["choices"] = _raw(choices)
+    return b"data: " + _encode(chunk) + b"\n\n"
 
 
-def _without_finish(choice: dict[str, Any], edit: Edit) -> dict[str, Any] | None:
+def _without_finish(choice: _Fields, edit: Edit) -> _Fields | None:
     """The choice without its repeated finish reason; None where that was all it said."""
-    if choice.get("index", 0) not in edit.drop_finish:
+    if _index(choice.get("index", b"0")) not in edit.drop_finish:
         return choice
-    delta = choice.get("delta") or {}
-    if not any(value for name, value in delta.items() if name != "role"):
+    delta = _fields_or_null(choice.get("delta", _NULL)) or {}
+    if not any(_says(value) for name, value in delta.items() if name != "role"):
         return None
-    return {**choice, "finish_reason": None}
+    return {**choice, "finish_reason": _NULL}
+
+
+def _says(value: msgspec.Raw) -> bool:
+    return bytes(value) not in _EMPTY
+
+
+def _raw(value: object) -> msgspec.Raw:
+    return msgspec.Raw(_encode(value))

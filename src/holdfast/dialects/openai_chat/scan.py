@@ -123,6 +123,8 @@ def _signal(raw: bytes, data: bytes) -> Signal:
     if data == b"[DONE]":
         return Signal(raw, end=True)
     try:
+        if not data.isascii():
+            data.decode()  # what the typed reading skips isn't checked for valid UTF-8
         chunk = _chunk(data)
     except _UNREADABLE as error:
         return Signal(raw, malformed=f"a stream event can't be read: {error}")
