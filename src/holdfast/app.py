@@ -122,6 +122,7 @@ def endpoint_of(provider: Provider) -> Endpoint:
         origin=Origin.parse(row.base_url),
         path=url.path.rstrip("/") + row.chat_path + (f"?{url.query}" if url.query else ""),
         headers=tuple(headers.items()),
+        max_tokens_field=row.max_tokens_field,
         secrets=tuple(secrets),
     )
 

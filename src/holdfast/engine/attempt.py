@@ -234,19 +234,23 @@ class Attempt:
         if incoming is None:
             raise RuntimeError("replaying without an answer")
         await self._check_is_stream(incoming)
-        replay = self._replay
+        guard, replay = self.guard, self._replay
+        now = self._clock.monotonic()
+        idle = now + self._tightened(self.target.timeouts.idle_s)
         while True:
-            now = self._clock.monotonic()
-            idle = now + self._tightened(self.target.timeouts.idle_s)
+            before = (guard.progress, replay.matched if replay is not None else 0)
             try:
                 data = await self._next(incoming, now, idle)
             except TimeoutError:
                 raise self._timed_out("idle_s", idle) from None
             out = self._take(data)
-            if self.guard.fault is not None:
-                raise self.guard.fault
-            if out or self.done or (replay is not None and replay.complete and self.guard.committed):
+            if guard.fault is not None:
+                raise guard.fault
+            if out or self.done or (replay is not None and replay.complete and guard.committed):
                 return out
+            now = self._clock.monotonic()
+            if before != (guard.progress, replay.matched if replay is not None else 0):  # else it was a ping
+                idle = now + self._tightened(self.target.timeouts.idle_s)
 
     async def _whole(self, incoming: Incoming) -> bytes:
         """A plain answer: read to its end, then judged as the split that it stands for."""

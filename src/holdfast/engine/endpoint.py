@@ -27,6 +27,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """Of the URL, with the base URL's own path in front: ``/v1/chat/completions``."""
     headers: tuple[tuple[bytes, bytes], ...]
     """Sent with every request; holds the provider's key, so it is never logged."""
+    max_tokens_field: str = "max_tokens"
+    """What this provider calls the output limit, where we set one."""
     secrets: tuple[Secret, ...] = ()
     """Scrubbed from whatever the provider says back."""
 

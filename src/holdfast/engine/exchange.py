@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec.structs import replace
 
 from holdfast.dialects.base import TEXT
 from holdfast.dialects.sse import comment
@@ -64,6 +65,7 @@ class Exchange:
         "_close_reason",
         "_deadline",
         "_delivered",
+        "_early",
         "_engine",
         "_first",
         "_identity",
@@ -76,10 +78,17 @@ class Exchange:
         "call",
         "cost_nano",
         "first_token_at",
+        "output_limit",
         "target",
     )
 
     def __init__(self, engine: Engine, call: Call) -> None:
+        self.output_limit: int | None = None
+        """The output limit that the route set, where the caller named none."""
+        limit = call.resolved.policy.max_output_tokens
+        if limit is not None and call.envelope.max_output_tokens is None:
+            self.output_limit = limit
+            call = replace(call, envelope=replace(call.envelope, max_output_tokens=limit))
         self.call = call
         self.target: Target | None = None
         """Who serves, from the commit on."""
@@ -109,6 +118,7 @@ class Exchange:
         )
         self._settled = False
         self._accepted = False
+        self._early = False
         self._intent: Intent | None = None
         self._close_reason: HoldfastError | None = None
 
@@ -135,6 +145,10 @@ class Exchange:
     def stopped(self) -> HoldfastError | None:
         """Why it was stopped from outside, if it was."""
         return self._close_reason
+
+    def told_early(self) -> None:
+        """A 200 went out before there was content (``keepalive_s``): whatever happens now, that is what the caller got."""
+        self._early = True
 
     def stop(self, reason: HoldfastError) -> None:
         """Says why the task that uses this exchange is about to be cancelled."""
@@ -240,9 +254,10 @@ class Exchange:
     def _begin(self, target: Target, replay: Replay | None) -> Attempt:
         engine, call = self._engine, self.call
         endpoint = engine.endpoint(target.provider)
-        body = endpoint.dialect.write_request(
-            call.envelope, model=target.model, overrides=call.resolved.policy.set
-        )
+        overrides = call.resolved.policy.set
+        if self.output_limit is not None:
+            overrides = {endpoint.max_tokens_field: self.output_limit, **overrides}
+        body = endpoint.dialect.write_request(call.envelope, model=target.model, overrides=overrides)
         self._numbers += 1
         attempt = Attempt(
             endpoint,
@@ -413,7 +428,7 @@ class Exchange:
             id=call.id,
             ended_ns=engine.clock.wall_ns(),
             state=state,
-            status=status,
+            status=200 if self._early else status,
             provider=serving.provider if serving else None,
             model=serving.model if serving else None,
             finish_reason=serving.finish_reason if serving else None,

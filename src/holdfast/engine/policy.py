@@ -22,9 +22,9 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
 
     connect_s: float = 5.0
     first_token_s: float = 30.0
-    """A stream's, from the request's first byte to the first content."""
+    """A stream's, from the attempt's start to its first content."""
     answer_s: float = 600.0
-    """A plain call's, from the request's first byte to the answer's first byte."""
+    """A plain call's, from the attempt's start to the answer's first byte."""
     idle_s: float = 30.0
     """Between two pieces that aren't pings; stands still while the client doesn't read."""
 
@@ -61,7 +61,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     set: Mapping[str, Any] = {}  # msgspec copies an empty mutable default for each instance
     """Top-level parameters put into every request, over the caller's own."""
     max_output_tokens: int | None = None
-    """The output limit of requests that name none."""
+    """The output limit of requests that name none: sent to the provider, and told to the caller in a header."""
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):

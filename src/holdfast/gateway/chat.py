@@ -222,6 +222,7 @@ class Running:
             wait_s = keepalive_s
             while not (await asyncio.wait({opening}, timeout=wait_s))[0]:
                 if not self._request.answered:
+                    self._exchange.told_early()
                     await self._send_head([(b"x-holdfast-keepalive", b"early")])
                 await self._request.send({"type": "http.response.body", "body": _COMMENT, "more_body": True})
                 wait_s = min(keepalive_s, KEEPALIVE_S)
@@ -284,6 +285,8 @@ def _attribution(exchange: Exchange) -> list[tuple[bytes, bytes]]:
     if target is not None:
         headers.append((b"x-holdfast-provider", target.provider.encode("latin-1", "replace")))
         headers.append((b"x-holdfast-model", target.model.encode("latin-1", "replace")))
+    if exchange.output_limit is not None:
+        headers.append((b"x-holdfast-max-output-tokens", b"%d" % exchange.output_limit))
     if exchange.cost_nano is not None:
         headers.append((b"x-holdfast-cost-usd", format_usd(exchange.cost_nano).encode()))
     return headers

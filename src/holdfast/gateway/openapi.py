@@ -195,6 +195,7 @@ def _answer_headers() -> dict[str, Any]:
         "x-holdfast-provider": "Who served.",
         "x-holdfast-model": "The model as sent to the provider.",
         "x-holdfast-attempts": "How many attempts were begun.",
+        "x-holdfast-max-output-tokens": "The output limit that the route set, where the request named none.",
         "x-holdfast-cost-usd": "What it cost, where that is known by then.",
     }
     return {name: {"description": said, "schema": {"type": "string"}} for name, said in told.items()}

@@ -86,7 +86,7 @@ class _Server(uvicorn.Server):
                 server_header=False,
                 date_header=False,
                 proxy_headers=False,
-                timeout_keep_alive=int(settings.keepalive_s),
+                timeout_keep_alive=max(1, round(settings.keepalive_s)),
                 timeout_graceful_shutdown=int(settings.drain_s) + _CUT_GRACE_S,
             )
         )

@@ -99,7 +99,7 @@ class End(Struct, frozen=True, kw_only=True):
     ended_ns: int
     state: FinalState
     status: int | None = None
-    """The HTTP status that the caller got. ``None``: none went out (the caller left, or is in process)."""
+    """The HTTP status that the caller got. 499: it left before there was one. ``None``: it is in process."""
     provider: str | None = None
     """Who served, if anybody did."""
     model: str | None = None

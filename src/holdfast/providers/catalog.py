@@ -1,7 +1,8 @@
 """A provider is a row.
 
-Base URL, auth, dialect and quirks are data; a file of its own is only for behaviour. The configuration lays its own
-settings over a row (``[providers.openai]``), or over :data:`COMPATIBLE` where it names a server of its own.
+Where it is, how it is spoken to and what it calls things are data; a file of its own is only for behaviour. The
+configuration lays its own settings over a row (``[providers.openai]``), or over :data:`COMPATIBLE` where it names a server
+of its own.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ __all__ = [
     "ORDER",
     "PROVIDERS",
     "Provider",
-    "Quirks",
     "context_window",
     "in_order",
     "max_output",
@@ -31,17 +31,6 @@ __all__ = [
 ]
 
 MaxTokensField = Literal["max_tokens", "max_completion_tokens"]
-
-
-class Quirks(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a server differs from its dialect's common ground."""
-
-    stream_options: bool = True
-    """It understands ``stream_options.include_usage``; where not, asking for usage would be a 400."""
-    sends_comments: bool = False
-    """It sends SSE comments while it thinks, so silence there isn't idleness and a comment isn't content."""
-    max_tokens_field: MaxTokensField = "max_tokens"
-    """What to call the output limit when *we* set one; the caller's own spelling always travels as it is."""
 
 
 class Provider(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,7 +48,8 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     """The model behind the built-in route ``chat``."""
     headers: tuple[tuple[str, str], ...] = ()
     """Sent with every request, beside auth."""
-    quirks: Quirks = Quirks()
+    max_tokens_field: MaxTokensField = "max_tokens"
+    """What to call the output limit when *we* set one; the caller's own spelling always travels as it is."""
 
 
 _ROWS = (
@@ -70,7 +60,7 @@ _ROWS = (
         key_env=("OPENAI_API_KEY",),
         default_model="gpt-5-mini",
         # Reasoning models answer `max_tokens` with a 400; every chat model knows the newer name.
-        quirks=Quirks(max_tokens_field="max_completion_tokens"),
+        max_tokens_field="max_completion_tokens",
     ),
     Provider(
         name="deepseek",
@@ -78,7 +68,6 @@ _ROWS = (
         base_url="https://api.deepseek.com",
         key_env=("DEEPSEEK_API_KEY",),
         default_model="deepseek-v4-flash",
-        quirks=Quirks(sends_comments=True),
     ),
     Provider(
         name="openrouter",
@@ -86,7 +75,6 @@ _ROWS = (
         base_url="https://openrouter.ai/api/v1",
         key_env=("OPENROUTER_API_KEY",),
         default_model="openai/gpt-5-mini",
-        quirks=Quirks(sends_comments=True),
     ),
 )
 
@@ -97,7 +85,6 @@ COMPATIBLE = Provider(
     name="compatible",
     dialect="openai_chat",
     base_url="http://127.0.0.1:8000/v1",
-    quirks=Quirks(sends_comments=True),
 )
 """What is assumed of any OpenAI-compatible server that only the configuration names: it must bring its base URL."""
 

@@ -1,0 +1,90 @@
+"""What a route sets reaches the provider, the caller and the bill."""
+
+from __future__ import annotations
+
+import json
+
+from tests.simulation.chat_wire import chunk, refuses, request, speaks, stream
+from tests.simulation.world import World
+
+from holdfast.engine.policy import Policy, Retry, Timeouts
+from holdfast.errors import TimedOut
+from holdfast.testing.virtual_time import run_virtual
+
+ONCE = Retry(max_retries=0, jitter=0.0)
+
+
+def test_an_absent_output_limit_becomes_the_routes():
+    async def main(clock):
+        world = World(
+            clock, {"a": [speaks(*stream("hi")), speaks(*stream("hi"))]}, policy=Policy(max_output_tokens=7)
+        )
+        without, given = world.exchange(request(max_tokens=None)), world.exchange(request(max_tokens=3))
+        for exchange in (without, given):
+            await exchange.open()
+            while not exchange.over:
+                await exchange.read()
+        return [json.loads(seen.request.body) for seen in world.transport.exchanges], without, given
+
+    bodies, without, given = run_virtual(main)
+    assert bodies[0]["max_tokens"] == 7
+    assert without.output_limit == 7, "so that the door can tell the caller"
+    assert bodies[1]["max_tokens"] == 3
+    assert given.output_limit is None
+
+
+def test_the_routes_output_limit_bounds_the_bill():
+    """An attempt whose usage never came counts at most what was allowed: 7 tokens at $8 per 1M, and the input's bytes."""
+
+    async def main(clock):
+        world = World(
+            clock,
+            {"a": [speaks(chunk("hal"), ending="reset")]},
+            policy=Policy(max_output_tokens=7),
+            retry=ONCE,
+        )
+        body = request(max_tokens=None)
+        outcome = await world.ask(body)
+        return outcome, len(body)
+
+    outcome, size = run_virtual(main)
+    assert [row.billed for row in outcome.rows] == ["bound"]
+    assert outcome.end.cost_nano == size * 2_000 + 7 * 8_000
+
+
+def test_after_an_early_200_the_record_says_200():
+    """``keepalive_s`` waives the honest status: what the caller got is on record, not what it would have got."""
+
+    async def main(clock):
+        world = World(clock, {"a": [refuses(503)]}, retry=ONCE)
+        exchange = world.exchange()
+        exchange.told_early()
+        try:
+            await exchange.open()
+        except Exception as error:  # noqa: BLE001  # any: the row is what is looked at
+            raised = error
+        record = await world.ledger.get(exchange.call.id)
+        return raised, record
+
+    raised, record = run_virtual(main)
+    assert raised.status == 502
+    assert (record.end.state, record.end.status) == ("failed", 200)
+
+
+def test_pings_do_not_keep_a_resumption_alive():
+    """A target that only sends comments while it should repeat the delivered text is silent."""
+
+    async def main(clock):
+        pings = [b": ping\n\n"] * 100
+        world = World(
+            clock,
+            {"a": [speaks(chunk("hello"), ending="reset")], "b": [speaks(*pings, gap_s=5.0)]},
+            policy=Policy(on_break="resume", total_s=400),
+            timeouts=Timeouts(idle_s=12.0),
+            retry=ONCE,
+        )
+        return await world.ask()
+
+    outcome = run_virtual(main)
+    assert [row.outcome for row in outcome.rows] == ["connection_lost", TimedOut.label]
+    assert outcome.rows[1].total_ms < 30_000
