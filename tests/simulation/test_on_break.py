@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from typing import TYPE_CHECKING
 
 import pytest
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 RESUME, BUFFER, ERROR = Policy(on_break="resume"), Policy(on_break="buffer"), Policy()
 ONCE = Retry(max_retries=0, jitter=0.0)
+KEEPALIVE = b": keepalive\n\n"
 MALFORMED = b"data: {not json\n\n"
 
 
@@ -163,12 +165,19 @@ def test_a_resumption_that_says_something_else_is_an_error_and_no_splice():
     assert outcome.end.state == "failed"
 
 
-def test_text_of_a_failed_attempt_that_never_went_out_is_no_part_of_the_prefix():
-    """Content and a fault in one segment before the commit: nobody saw that content."""
+def test_content_and_its_break_in_one_segment_are_content_and_a_break():
+    """How the bytes were cut on the way must not matter: the content commits, and the break comes after it."""
+    outcome = outcome_of({"a": [speaks(chunk("one") + MALFORMED)], "b": [speaks(*stream("other"))]})
+    assert outcome.heard.text == "one"
+    assert len(outcome.heard.errors) == 1
+    assert outcome.tried == [("a", "bad_answer")]
+
+
+def test_text_that_went_out_with_its_break_is_part_of_the_prefix():
     outcome = outcome_of(
         {
             "a": [
-                speaks(chunk("LOST") + MALFORMED),
+                speaks(chunk("one") + MALFORMED),
                 speaks(chunk("one"), chunk(" two"), gap_s=0.1, ending="reset"),
                 speaks(*stream("one", " two", " three"), gap_s=0.1),
             ]
@@ -317,3 +326,33 @@ def test_what_is_held_back_is_bounded():
         world.assert_quiet()
 
     run_virtual(main)
+
+
+def test_a_resumption_that_fails_unread_is_no_loose_end():
+    """The caller leaves between two reads, and the resumption had failed by then: nobody is left to take its error."""
+
+    async def main(clock: VirtualClock) -> list[dict[str, object]]:
+        trouble: list[dict[str, object]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: trouble.append(context))
+        world = World(
+            clock,
+            {"a": [speaks(chunk("one"), ending="reset", end_s=0.1)], "b": [refuses(500, head_s=20.0)]},
+            policy=RESUME,
+            retry=ONCE,
+        )
+        exchange = world.exchange()
+        await exchange.open()
+        while await exchange.read() != KEEPALIVE:
+            pass
+        await asyncio.sleep(30.0)
+        exchange.close()
+        del exchange
+        await asyncio.sleep(0)
+        gc.collect()
+        world.assert_quiet()
+        counts = await world.ledger.counts()
+        assert counts.balanced
+        assert counts.in_flight == 0
+        return trouble
+
+    assert run_virtual(main) == []
