@@ -236,10 +236,10 @@ TABLE = [
     Row("error event at 3, FIN", PACED + "error_event=3 then=fin", STREAM, broken(*SERVER)),
     Row("error event at 3, 429", PACED + "error_event=3 error=rate_limit", STREAM, broken("rate_limited", "rate_limited")),
     Row("one-byte segments, cut at 3", PACED + "segments cut=fin after=3", STREAM, broken(*LOST), route=SLOW),
-    # The fault came with the first token, in one segment: nothing has gone out, so the status is still an honest one.
-    Row("malformed at 3, at once", "batch=64 malformed=3", STREAM, retried("bad_answer")),
-    Row("error event at 3, at once", "batch=64 error_event=3", STREAM, retried("server_failed")),
-    Row("cut clean at 3, at once", "batch=64 cut=clean after=3", STREAM, broken(*CUT)),  # the end is read after the bytes
+    # The fault comes with the first token, in one segment: how the bytes were cut makes no difference.
+    Row("malformed at 3, at once", "batch=64 malformed=3", STREAM, broken(*BAD)),
+    Row("error event at 3, at once", "batch=64 error_event=3", STREAM, broken(*SERVER)),
+    Row("cut clean at 3, at once", "batch=64 cut=clean after=3", STREAM, broken(*CUT)),
     # One failure, then health.
     Row("500, then ok", "500; ok", BOTH, both(Outcome(("1 server_failed", "1 ok"), gaps=(0.01,)))),
     Row("429, then ok", "429 retry_after_ms=80; ok", BOTH, both(Outcome(("1 rate_limited", "1 ok"), gaps=(0.08,)))),

@@ -244,7 +244,7 @@ class Attempt:
             except TimeoutError:
                 raise self._timed_out("idle_s", idle) from None
             out = self._take(data)
-            if guard.fault is not None:
+            if guard.fault is not None and not out:
                 raise guard.fault
             if out or self.done or (replay is not None and replay.complete and guard.committed):
                 return out

@@ -137,6 +137,7 @@ class Guard:
         "_id",
         "_model",
         "_seen",
+        "_spoke",
         "_usage_frame",
         "_wants_usage",
         "content",
@@ -159,6 +160,7 @@ class Guard:
         self._id: str | None = None
         self._model: str | None = None
         self.state = State.WAITING
+        self._spoke = False
         self.content = 0
         """The kinds of content seen, as bits of :mod:`holdfast.dialects.base`."""
         self.progress = 0
@@ -173,7 +175,11 @@ class Guard:
 
     @property
     def committed(self) -> bool:
-        return self.state is not State.WAITING and self.state is not State.BROKEN
+        """Content was seen, or a whole answer without any. A break after it comes too late for another target.
+
+        Counted by events, not by what went out: whether the break came in the same segment as the content must not matter.
+        """
+        return self._spoke or self.state is State.CLOSING or self.state is State.DONE
 
     @property
     def id(self) -> str | None:
@@ -308,6 +314,8 @@ class Guard:
     def _go(self, event: Event, error: HoldfastError | None) -> None:
         before = self.state
         self.state = TABLE[before][event]
+        if self.state is _S:
+            self._spoke = True
         if self.state is _B and before is not _B:
             self.fault = error or _fault(before, event)
 
