@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from holdfast.errors import HoldfastError
     from holdfast.ledger.base import Ledger
     from holdfast.ledger.entry import AttemptRow, End, Intent
+    from holdfast.model.usage import Usage
 
 __all__ = ["CONTENT_TYPE", "Metrics"]
 
@@ -49,6 +50,7 @@ class Metrics:
         self._ledger = ledger
         self._counts: dict[str, dict[tuple[str, ...], int]] = {name: {} for name in _COUNTERS}
         self._times: dict[str, dict[str, _Times]] = {name: {} for name in _HISTOGRAMS}
+        self._tokens: dict[str, _Tokens] = {}
         self._in_flight = 0
         self._registry = CollectorRegistry()
         self._registry.register(self)
@@ -68,11 +70,10 @@ class Metrics:
         provider = row.provider
         self._add("holdfast_attempts", (provider, row.outcome))
         if (usage := row.usage) is not None:
-            self._add("holdfast_tokens", (provider, "input"), usage.input_tokens)
-            self._add("holdfast_tokens", (provider, "cache_read"), usage.cache_read_tokens)
-            self._add("holdfast_tokens", (provider, "cache_write"), usage.cache_write_tokens)
-            self._add("holdfast_tokens", (provider, "output"), usage.output_tokens)
-            self._add("holdfast_tokens", (provider, "reasoning"), usage.reasoning_tokens)
+            tokens = self._tokens.get(provider)
+            if tokens is None:
+                tokens = self._tokens[provider] = _Tokens()
+            tokens.add(usage)
         if row.cost_nano is None:
             self._add("holdfast_unpriced_attempts", (provider,))
         else:
@@ -87,6 +88,11 @@ class Metrics:
 
     def collect(self) -> Iterator[Metric]:
         """What prometheus_client asks a collector for."""
+        self._counts["holdfast_tokens"] = {
+            (provider, kind): amount
+            for provider, tokens in self._tokens.items()
+            for kind, amount in tokens.by_kind().items()
+        }
         for name, (text, labels) in _COUNTERS.items():
             family = CounterMetricFamily(name, text, labels=labels)
             scale = 1e-9 if name == "holdfast_cost_usd" else 1  # counted in nano-dollars, exactly
@@ -118,6 +124,30 @@ class Metrics:
         if times is None:
             times = series[route] = _Times()
         times.add(value_ms / 1e3)
+
+
+class _Tokens:
+    """One provider's tokens. Attributes, since all five are added to in every attempt."""
+
+    __slots__ = ("cache_read", "cache_write", "input", "output", "reasoning")
+
+    def __init__(self) -> None:
+        self.input = self.cache_read = self.cache_write = self.output = self.reasoning = 0
+
+    def add(self, usage: Usage) -> None:
+        # A counter only grows: what isn't told or can't be believed adds nothing.
+        self.input += max(0, usage.input_tokens or 0)
+        self.output += max(0, usage.output_tokens or 0)
+        if usage.cache_read_tokens:
+            self.cache_read += max(0, usage.cache_read_tokens)
+        if usage.cache_write_tokens:
+            self.cache_write += max(0, usage.cache_write_tokens)
+        if usage.reasoning_tokens:
+            self.reasoning += max(0, usage.reasoning_tokens)
+
+    def by_kind(self) -> dict[str, int]:
+        amounts = {kind: getattr(self, kind) for kind in self.__slots__}
+        return {kind: amount for kind, amount in amounts.items() if amount}
 
 
 class _Times:

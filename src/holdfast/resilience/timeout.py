@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import math
+import threading
 from typing import TYPE_CHECKING, Final, Self
 from weakref import WeakKeyDictionary
 
@@ -83,17 +84,33 @@ class Alarm:
 
     def cancel(self) -> None:
         self._slot.pop(self, None)
+        self.callback = _nothing  # whoever holds this alarm is mostly whom it would call: no cycle for the collector
+
+
+def _nothing() -> None:
+    """What a cancelled alarm would call."""
+
+
+class _Current(threading.local):
+    """Each thread's last loop and its timers: asked for several times a request, and nearly always the same."""
+
+    loop: asyncio.AbstractEventLoop | None = None
+    timers: Timers | None = None
 
 
 _of_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, Timers] = WeakKeyDictionary()
+_current = _Current()
 
 
 def timers() -> Timers:
     """The running loop's timers."""
     loop = asyncio.get_running_loop()
-    found = _of_loop.get(loop)
-    if found is None:
-        found = _of_loop[loop] = Timers(loop)
+    found = _current.timers
+    if found is None or _current.loop is not loop:
+        found = _of_loop.get(loop)
+        if found is None:
+            found = _of_loop[loop] = Timers(loop)
+        _current.loop, _current.timers = loop, found
     return found
 
 
