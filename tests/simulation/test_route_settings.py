@@ -1,15 +1,17 @@
-"""What a route sets reaches the provider, the caller and the bill."""
+"""What a route sets reaches the provider, the caller and the bill; and what odd providers can't change."""
 
 from __future__ import annotations
 
 import json
 
+import msgspec
 from tests.simulation.chat_wire import chunk, refuses, request, speaks, stream
 from tests.simulation.world import World
 
 from holdfast.engine.policy import Policy, Retry, Timeouts
-from holdfast.errors import TimedOut
+from holdfast.errors import RequestRefused, TimedOut
 from holdfast.testing.virtual_time import run_virtual
+from holdfast.transport.headers import Headers
 
 ONCE = Retry(max_retries=0, jitter=0.0)
 
@@ -88,3 +90,86 @@ def test_pings_do_not_keep_a_resumption_alive():
     outcome = run_virtual(main)
     assert [row.outcome for row in outcome.rows] == ["connection_lost", TimedOut.label]
     assert outcome.rows[1].total_ms < 30_000
+
+
+def test_an_empty_finish_reason_is_none():
+    """Some compatible servers say ``""`` for "not yet": what follows still belongs to the answer."""
+
+    async def main(clock):
+        world = World(clock, {"a": [speaks(chunk("one", finish=""), *stream(" two"))]})
+        return await world.ask()
+
+    outcome = run_virtual(main)
+    assert outcome.heard.text == "one two"
+    assert outcome.end.state == "ok"
+
+
+def test_a_body_that_hangs_takes_nothing_from_an_error_status():
+    """A 400 is a 400 as soon as it is said: the caller hears it after 5 s, and no other target is asked."""
+
+    async def main(clock):
+        hanging = msgspec.structs.replace(refuses(400), segments=((0.0, b'{"error":'),), ending="hang")
+        world = World(clock, {"a": [hanging], "b": []})
+        return await world.ask()
+
+    outcome = run_virtual(main)
+    assert type(outcome.error) is RequestRefused
+    assert outcome.error.upstream_status == 400
+    assert 5.0 <= outcome.took_s <= 5.1
+    assert outcome.tried == [("a", RequestRefused.label)]
+
+
+class Ticking:
+    """A clock that moves with every look at it: time passes, and nobody ever waits."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        self.now += 0.01
+        return self.now
+
+    def wall_ns(self) -> int:
+        return round(self.monotonic() * 1e9)
+
+
+class Endless:
+    """A provider whose next bytes are always there."""
+
+    status = 200
+    headers = Headers.of({"content-type": "text/event-stream"})
+    until_eof = False
+
+    async def send(self, request, *, connect_s, on_sent=None):
+        on_sent()
+        return self
+
+    async def read_some(self) -> bytes:
+        return self.take()
+
+    def take(self) -> bytes:
+        return chunk("more ")
+
+    def close(self) -> None: ...
+
+
+def test_a_provider_that_never_pauses_meets_the_deadline():
+    """Bytes that are always there need no timer; the deadline holds all the same."""
+
+    async def main(_clock):
+        clock = Ticking()
+        world = World(clock, {"a": []}, policy=Policy(total_s=10.0), retry=ONCE)
+        world.engine.transport = Endless()
+        exchange = world.exchange()
+        await exchange.open()
+        reads = 0
+        while not exchange.over and reads < 2_000:
+            last = await exchange.read()
+            reads += 1
+        return last, reads, clock.now, await world.ledger.get(exchange.call.id)
+
+    last, reads, now, record = run_virtual(main)
+    assert reads < 2_000
+    assert b"error" in last
+    assert now < 10.5
+    assert record.end.error_label == TimedOut.label

@@ -27,6 +27,8 @@ MAX_ANSWER_BYTES = 64 * 1024 * 1024
 """The largest whole answer: several images as base64 fit; a provider that never stops doesn't."""
 
 _MAX_ERROR_BYTES = 1024 * 1024
+_ERROR_BODY_S = 5.0
+"""How long the body of an error answer may take: its status has said what matters."""
 _TRAILER_S = 5.0
 """How long usage and the end marker may take once every choice has finished: the answer is whole by then."""
 _LINGER_S = 1.0
@@ -207,9 +209,11 @@ class Attempt:
         self.sent = True
 
     async def _refused(self, incoming: Incoming) -> None:
+        patience = min(self._clock.monotonic() + _ERROR_BODY_S, self._deadline)
         try:
-            body = await incoming.read_all(_MAX_ERROR_BYTES)
-        except HoldfastError:
+            with Limit(self._timers, patience):
+                body = await incoming.read_all(_MAX_ERROR_BYTES)
+        except (HoldfastError, TimeoutError):
             body = b""  # the status is verdict enough
         error = self.endpoint.scrubbed(self.endpoint.dialect.refusal(incoming.status, body))
         if isinstance(error, AuthRefused):  # the provider's words are for us, not for our caller

@@ -84,7 +84,9 @@ class Alarm:
 
     def cancel(self) -> None:
         self._slot.pop(self, None)
-        self.callback = _nothing  # whoever holds this alarm is mostly whom it would call: no cycle for the collector
+        self.callback = (
+            _nothing  # whoever holds this alarm is mostly whom it would call: no cycle for the collector
+        )
 
 
 def _nothing() -> None:

@@ -67,7 +67,7 @@ class _Said(msgspec.Struct, gc=False):
 class _StreamChoice(msgspec.Struct, gc=False):
     index: int = 0
     delta: _Said | None = None
-    finish_reason: str | None = None
+    finish_reason: str | None = None  # some servers say "" for "not yet"
 
 
 class _Chunk(msgspec.Struct, gc=False):
@@ -141,17 +141,27 @@ def _signal(raw: bytes, data: bytes) -> Signal:
         delta = choice.delta
         if delta is None:
             return Signal(
-                raw, ((choice.index, 0, choice.finish_reason),), "", usage, id=chunk.id, model=chunk.model
+                raw,
+                ((choice.index, 0, choice.finish_reason or None),),
+                "",
+                usage,
+                id=chunk.id,
+                model=chunk.model,
             )
         text = delta.content
         if text.__class__ is not str:
             text = ""
         bits = _content_bits(delta)
         return Signal(
-            raw, ((choice.index, bits, choice.finish_reason),), text, usage, id=chunk.id, model=chunk.model
+            raw,
+            ((choice.index, bits, choice.finish_reason or None),),
+            text,
+            usage,
+            id=chunk.id,
+            model=chunk.model,
         )
     beats: tuple[Beat, ...] = tuple(
-        (choice.index, _content_bits(choice.delta) if choice.delta else 0, choice.finish_reason)
+        (choice.index, _content_bits(choice.delta) if choice.delta else 0, choice.finish_reason or None)
         for choice in choices
     )
     return Signal(raw, beats, "", usage, id=chunk.id, model=chunk.model)
@@ -185,7 +195,7 @@ def read_answer(body: bytes) -> list[Signal]:
     if whole.choices is None:
         return [Signal(body, malformed="the answer has no choices: it isn't a chat completion")]
     beats: tuple[Beat, ...] = tuple(
-        (choice.index, _content_bits(choice.message) if choice.message else 0, choice.finish_reason)
+        (choice.index, _content_bits(choice.message) if choice.message else 0, choice.finish_reason or None)
         for choice in whole.choices
     )
     said = whole.choices[0].message if len(whole.choices) == 1 else None
