@@ -12,19 +12,35 @@ __all__ = ["Headers"]
 
 D = TypeVar("D")
 
+_KEPT = 1024
+
+
+class _Needles(dict[str, bytes]):
+    """Names in the form in which they are looked for. They come from code, so they are few."""
+
+    def __missing__(self, name: str) -> bytes:
+        if len(self) >= _KEPT:
+            self.clear()
+        needle = self[name] = f"\r\n{name.lower()}:".encode("latin-1", "replace")
+        return needle
+
+
+_NEEDLES = _Needles()
+
 
 class Headers(Mapping[str, str]):
     """The fields of one response, as they came. ``headers[name]`` is the *first* value of that name.
 
     Names compare without regard to case and are shown in lower case; values are decoded as latin-1, which can't fail.
-    The index is built at the first look-up, since many answers are never asked.
+    Nothing is decoded before it is asked for.
     """
 
-    __slots__ = ("_block", "_index")
+    __slots__ = ("_block", "_index", "_lower")
 
     def __init__(self, block: bytes = b"") -> None:
         """``block`` is what stands between the status line and the empty line, found valid by llhttp already."""
         self._block = block
+        self._lower: bytes | None = None
         self._index: dict[str, list[bytes]] | None = None
 
     @classmethod
@@ -53,9 +69,21 @@ class Headers(Mapping[str, str]):
     @overload
     def get(self, key: str, /, default: str | D) -> str | D: ...
     def get(self, key: str, /, default: str | D | None = None) -> str | D | None:
-        """The first value of that name."""
-        values = self._fields().get(key.lower())
-        return values[0].decode("latin-1") if values else default
+        """The first value of that name, looked for in the block: an index costs more than two or three look-ups."""
+        lower = self._lower
+        if lower is None:
+            lower = self._lower = b"\r\n" + self._block.lower()
+        needle = _NEEDLES[key]
+        start = lower.find(needle)
+        if start < 0:
+            return default
+        start += len(needle)
+        end = lower.find(b"\r\n", start)
+        if end < 0:
+            end = len(lower)
+        return (
+            self._block[start - 2 : end - 2].strip(b" \t").decode("latin-1")
+        )  # `lower` has two bytes more in front
 
     def __getitem__(self, name: str) -> str:
         return self._fields()[name.lower()][0].decode("latin-1")

@@ -38,49 +38,43 @@ def request_head(request: Outgoing, host: bytes) -> bytes:
         ValueError: a name, value, method or target that would change the message's shape. Values aren't shown: they
             may be secret.
     """
-    method = request.method
-    parts = [_request_line(method, request.target), host]
-    for name, value in request.headers:
-        parts.append(_FIELD_NAMES[name])
+    prefix = _prefix(request.method, request.target, host, request.headers)
+    if request.body or request.method not in _BODILESS:
+        return b"%b\r\ncontent-length: %d\r\n\r\n" % (prefix, len(request.body))
+    return prefix + b"\r\n\r\n"
+
+
+@functools.lru_cache(
+    _KEPT
+)  # a provider's headers are the same tuple for every request: checked and joined once
+def _prefix(method: str, target: str, host: bytes, headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
+    parts = [_request_line(method, target), host]
+    for name, value in headers:
+        parts.append(_field_name(name))
         parts.append(value)
-    breaks = 3 + len(request.headers)
-    if request.body or method not in _BODILESS:
-        breaks += 1
-        parts.append(b"\r\ncontent-length: %d\r\n\r\n" % len(request.body))
-    else:
-        parts.append(b"\r\n\r\n")
     head = b"".join(parts)
     # A few passes in C over the whole instead of a check per value: every line break must be one that we wrote.
+    breaks = 1 + len(headers)
     if head.count(b"\n") != breaks or head.count(b"\r") != breaks or b"\0" in head:
-        raise ValueError(_blame(request))
+        raise ValueError(_blame(headers))
     return head
 
 
-def _blame(request: Outgoing) -> str:
-    for name, value in request.headers:
+def _blame(headers: tuple[tuple[bytes, bytes], ...]) -> str:
+    for name, value in headers:
         if any(byte in value for byte in b"\r\n\0"):
             return f"the value of the header {name.decode()!r} has a line break or a NUL in it"
     return "the origin's host has a line break or a NUL in it"
 
 
-class _FieldNames(dict[bytes, bytes]):
-    """Header names, each checked once and kept in the form in which it is written. They come from few places."""
-
-    def __missing__(self, name: bytes) -> bytes:
-        if not _TOKEN.fullmatch(name):
-            raise ValueError(f"{name!r} is no header name: letters, digits and !#$%&'*+-.^_`|~ only")
-        if name.lower() in _OURS:
-            raise ValueError(f"the transport writes {name.decode()!r} itself, or not at all")
-        if len(self) >= _KEPT:
-            self.clear()
-        written = self[name] = b"\r\n" + name + b": "
-        return written
+def _field_name(name: bytes) -> bytes:
+    if not _TOKEN.fullmatch(name):
+        raise ValueError(f"{name!r} is no header name: letters, digits and !#$%&'*+-.^_`|~ only")
+    if name.lower() in _OURS:
+        raise ValueError(f"the transport writes {name.decode()!r} itself, or not at all")
+    return b"\r\n" + name + b": "
 
 
-_FIELD_NAMES: Final = _FieldNames()
-
-
-@functools.lru_cache(_KEPT)
 def _request_line(method: str, target: str) -> bytes:
     if not (method.isascii() and _TOKEN.fullmatch(method.encode())):
         raise ValueError(f"{method!r} is no HTTP method")

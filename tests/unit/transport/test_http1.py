@@ -22,6 +22,7 @@ from tests.unit.transport.raw_server import (
 from holdfast.errors import BadAnswer, ConnectionLost
 from holdfast.transport import BodyTooLong, ConnectionBroken
 from holdfast.transport.encoding import MAX_PRODUCED, Inflater
+from holdfast.transport.headers import Headers
 
 PLAIN = b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nX-Two: 1\r\nx-two: 2\r\ncontent-length: 5\r\n\r\nhello"
 CHUNKED = (
@@ -436,3 +437,23 @@ def test_one_reader_at_a_time_and_none_after_the_end(run):
                 await incoming.read_some()
 
     run(main())
+
+
+@given(
+    pairs=st.lists(
+        st.tuples(
+            st.sampled_from(
+                ["A", "a", "Content-Type", "x-content-type", "content-type-x", "X-Request-Id", "b"]
+            ),
+            st.text(
+                st.characters(min_codepoint=33, max_codepoint=255, exclude_characters="\x7f\x85"), max_size=6
+            ),
+        ),
+        max_size=8,
+    ),
+    name=st.sampled_from(["a", "CONTENT-TYPE", "x-request-id", "type", "b", "content"]),
+)
+def test_the_quick_look_up_says_what_the_index_says(pairs, name):
+    headers = Headers.of(pairs)
+    assert headers.get(name) == (headers.all(name) or [None])[0]
+    assert headers.get(name, "none") == (headers.all(name) or ["none"])[0]
