@@ -74,6 +74,7 @@ def test_the_example_file_serves_the_openai_sdk(tmp_path: Path) -> None:
                 )
             )
             client.close()
+            assert gateway.stop() == 0  # the ledger is written to its end
         served = wall.journal()
     assert plain.choices[0].message.content == served[0].text
     assert "".join(c.choices[0].delta.content or "" for c in chunks if c.choices) == served[-1].text

@@ -55,4 +55,6 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
         error.body = self.scrub(error.body)
         error.message = self.scrub(error.message.encode()).decode()
         error.args = (error.message,)
+        error.param = self.scrub_text(error.param) if error.param else None
+        error.kind = self.scrub_text(error.kind) if error.kind else None
         return error

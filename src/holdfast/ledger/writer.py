@@ -77,7 +77,7 @@ class Store(Protocol):
         ...
 
 
-_END_WAITS_S = 0.01
+_END_WAITS_S = 0.002
 """How long an end may wait for an intent to share a transaction with. A crash meanwhile leaves it ``unknown``."""
 
 

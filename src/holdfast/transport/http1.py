@@ -31,7 +31,7 @@ MAX_HEAD_BYTES: Final = 64 * 1024
 MAX_INTERIM: Final = 16
 """1xx answers before the real one."""
 
-HIGH_WATER: Final = 256 * 1024
+HIGH_WATER: Final = 64 * 1024
 """Unread body bytes at which reading from the socket stops. One more segment (≤ 256 KiB) may come before it does."""
 
 WRITE_PIECE: Final = 256 * 1024
