@@ -132,7 +132,7 @@ def _read_output(fields: Fields) -> OutputFormat | None:
             "strict": inner.flag("strict"),
         }
         output.keep("json_schema", inner)
-        return OutputFormat(kind=OutputKind.JSON_SCHEMA, **known, extra=output.left)  # type: ignore[arg-type]
+        return OutputFormat(kind=OutputKind.JSON_SCHEMA, **known, extra=output.left)  # type: ignore[arg-type]  # each was read as its type
     if name in (OutputKind.TEXT, OutputKind.JSON_OBJECT):
         return OutputFormat(kind=OutputKind(name), extra=output.left)
     return OutputFormat(kind=OutputKind.OPAQUE, extra={"type": name, **output.left})
