@@ -56,6 +56,7 @@ bench: $(READY)  ## measure speed against going direct, nginx and the bare stack
 	@command -v nginx >/dev/null || test -x /usr/sbin/nginx || test "$$(id -u)" != 0 || \
 	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq nginx-light >/dev/null; }
 	$(BIN)/python -m benchmarks.run $(ARGS)
+	$(BIN)/python -m benchmarks.micro
 
 constraints:  ## pin the newest versions again (needs uv)
 	uv pip compile pyproject.toml --group dev --extra gateway --universal --python-version 3.11 --upgrade \
