@@ -218,4 +218,11 @@ MUTANTS = [
            "tests/simulation/test_route_settings.py::test_a_body_that_hangs_takes_nothing_from_an_error_status"),
     Mutant("what was never sent is billed", "engine/billing.py", "if refused or not sent:", "if refused:",
            f"{_LEDGER}[refused alone plain]"),
+    # Seams.
+    Mutant("a permit is kept", "engine/exchange.py",
+           "        if permit is not None:\n            permit.leave(error)", "        del permit",
+           "tests/simulation/test_seams.py::test_everything_comes_back_once_whoever_leaves_when"),
+    Mutant("a ticket is kept", "engine/exchange.py",
+           "            self._ticket.settle(end)", "            self._ticket.admitted = end",
+           "tests/simulation/test_seams.py::test_everything_comes_back_once_whoever_leaves_when"),
 ]  # fmt: skip  # a table reads better packed

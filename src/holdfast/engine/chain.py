@@ -76,6 +76,7 @@ VERDICTS: Final[Mapping[type[HoldfastError], Verdict]] = {
     TimedOut: Verdict.DEFER,
     CantExpress: Verdict.NEXT,
     NoTimeLeft: Verdict.STOP,
+    Rejected: Verdict.NEXT,  # a gate's refusal
     HoldfastError: Verdict.STOP,
 }
 

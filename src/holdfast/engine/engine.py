@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from holdfast.engine.endpoint import Endpoint
     from holdfast.engine.observer import Observer
     from holdfast.engine.policy import Target
+    from holdfast.engine.seams import Admission, Gate
     from holdfast.ledger.base import Ledger
     from holdfast.providers.prices import PriceBook
     from holdfast.transport.base import Transport
@@ -34,10 +35,22 @@ class Engine:
         book: prices.
         clock, rng: time and chance; on a virtual-time loop a run replays from its seed.
         observer: told what happens; counts nothing by default.
+        admission, gate: policies that may refuse a request or an attempt; none by default.
         max_buffer_bytes: the largest answer that is held back whole (``on_break = "buffer"``).
     """
 
-    __slots__ = ("_endpoints", "_max_buffer", "book", "clock", "ledger", "observer", "rng", "transport")
+    __slots__ = (
+        "_endpoints",
+        "_max_buffer",
+        "admission",
+        "book",
+        "clock",
+        "gate",
+        "ledger",
+        "observer",
+        "rng",
+        "transport",
+    )
 
     def __init__(
         self,
@@ -49,10 +62,14 @@ class Engine:
         clock: Clock,
         rng: Rng,
         observer: Observer | None = None,
+        admission: Admission | None = None,
+        gate: Gate | None = None,
         max_buffer_bytes: int = MAX_ANSWER_BYTES,
     ) -> None:
         self._endpoints = {endpoint.provider: endpoint for endpoint in endpoints}
         self._max_buffer = max_buffer_bytes
+        self.admission = admission
+        self.gate = gate
         self.transport = transport
         self.ledger = ledger
         self.book = book

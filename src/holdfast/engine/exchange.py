@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from holdfast.engine.engine import Engine
     from holdfast.engine.policy import Target
     from holdfast.engine.route import Resolved
+    from holdfast.engine.seams import Permit, Ticket
     from holdfast.ledger.entry import FinalState
 
 __all__ = ["KEEPALIVE_S", "Call", "Exchange"]
@@ -71,9 +72,11 @@ class Exchange:
         "_identity",
         "_intent",
         "_numbers",
+        "_permit",
         "_resuming",
         "_rows",
         "_settled",
+        "_ticket",
         "_written",
         "call",
         "cost_nano",
@@ -116,6 +119,8 @@ class Exchange:
         self._identity: tuple[str | None, str | None] | None = (
             None  # of the stream that a resumption goes on with
         )
+        self._ticket: Ticket | None = None
+        self._permit: Permit | None = None
         self._settled = False
         self._accepted = False
         self._early = False
@@ -158,15 +163,20 @@ class Exchange:
         """Writes the intent, then tries the targets until one has content.
 
         Raises:
-            LedgerUnavailable: the intent could not be made durable; nothing was sent.
+            Rejected: it was not admitted, or the intent could not be made durable; nothing was sent.
             ProviderError: the caller's own fault, as the provider said it, or our key was refused.
             TargetsFailed: every target was tried.
         """
+        admission = self._engine.admission
+        if admission is not None:
+            self._ticket = await admission.admit(self.call)
         intent = self._intent = self._write_intent()
         try:
             await self._engine.ledger.begin(intent)
         except HoldfastError:
             self._settled = True  # nothing was written, so there is nothing to end
+            if self._ticket is not None:
+                self._ticket.settle(None)
             raise
         except BaseException:  # cancelled while waiting: it may have been written
             self._accepted = True
@@ -216,6 +226,12 @@ class Exchange:
                 raise self._chain.verdict()
             if step.at > now:
                 await asyncio.sleep(step.at - now)
+            try:
+                if self._engine.gate is not None:
+                    self._permit = await self._engine.gate.enter(step.target, deadline=self._deadline)
+            except HoldfastError as error:  # refused here: nothing was sent, so there is no attempt to record
+                self._chain.failed(error, clock.monotonic())
+                continue
             attempt = self._attempt = self._begin(step.target, replay)
             try:
                 first = await attempt.start()
@@ -379,6 +395,9 @@ class Exchange:
         """One attempt is over: its connection is let go, its bill is made, its row is kept. Once for each."""
         self._attempt = None  # whoever leaves while we wait for the next one doesn't end this one again
         attempt.close()
+        permit, self._permit = self._permit, None
+        if permit is not None:
+            permit.leave(error)
         engine, call = self._engine, self.call
         guard = attempt.guard
         bill = settle(
@@ -420,6 +439,9 @@ class Exchange:
         if self._settled or self._intent is None:
             return
         self._settled = True
+        if self._permit is not None:  # of an attempt that could not even be made
+            self._permit.leave(error)
+            self._permit = None
         engine, call, rows = self._engine, self.call, self._rows
         costs = [row.cost_nano for row in rows]
         self.cost_nano = None if None in costs else sum(cost for cost in costs if cost is not None)
@@ -442,6 +464,8 @@ class Exchange:
             delivered_bytes=self._delivered,
         )
         engine.ledger.end(end)
+        if self._ticket is not None:
+            self._ticket.settle(end)
         engine.observer.ended(self._intent, end)
 
     def _write_intent(self) -> Intent:
