@@ -6,6 +6,7 @@ import asyncio
 import gc
 import signal
 import socket
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import structlog
@@ -26,6 +27,9 @@ __all__ = ["serve"]
 
 _log = structlog.get_logger("holdfast.gateway")
 _BACKLOG = 2048
+_ACCEPTS = 16
+"""Connections taken in one turn of the loop. libuv takes one for each listening descriptor: with a single one, a burst of
+new connections under load waits a turn for each of those before it, which is seconds for the last."""
 _GC_ALLOCATIONS = 20_000
 """Container objects made between two looks for young cycles: Python's 700 are a few requests'."""
 _CUT_GRACE_S = 5  # after the drain: error events go out, then connections are closed whatever they hold
@@ -42,16 +46,14 @@ async def serve(config: Config, *, announce: Callable[[str], None]) -> None:
         LedgerUnavailable: the ledger can't be opened.
         OSError: the address can't be bound.
     """
-    listener = _bind(
-        config.gateway.host, config.gateway.port
-    )  # first of all: nothing is opened for a port that is taken
-    try:
-        await _serve_on(listener, config, announce)
-    finally:
-        listener.close()
+    with ExitStack() as stack:
+        # First of all: nothing is opened for a port that is taken.
+        listener = stack.enter_context(_bind(config.gateway.host, config.gateway.port))
+        doubles = [stack.enter_context(listener.dup()) for _ in range(_ACCEPTS - 1)]
+        await _serve_on([listener, *doubles], config, announce)
 
 
-async def _serve_on(listener: socket.socket, config: Config, announce: Callable[[str], None]) -> None:
+async def _serve_on(listeners: list[socket.socket], config: Config, announce: Callable[[str], None]) -> None:
     app = await App.start(config)
     # What was made by now lives as long as the process: the collector need not look at it again for each few requests.
     gc.collect()
@@ -62,7 +64,7 @@ async def _serve_on(listener: socket.socket, config: Config, announce: Callable[
         app.engine.observer = metrics
         gateway = Gateway(app, metrics)
         server = _Server(gateway, config, announce)
-        await server.run_to_end(listener)
+        await server.run_to_end(listeners)
     finally:
         await app.aclose()
         _log.info("stopped")
@@ -101,19 +103,19 @@ class _Server(uvicorn.Server):
         self._drain_s = settings.drain_s
         self._announce = announce
 
-    async def run_to_end(self, listener: socket.socket) -> None:
+    async def run_to_end(self, listeners: list[socket.socket]) -> None:
         # uvicorn raises the captured signal again once it has stopped, for the handlers that were there before:
         # with these in place it is over, instead of killing us before the ledger is closed.
         before = {number: signal.signal(number, _ignore) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
-            await self.serve(sockets=[listener])
+            await self.serve(sockets=listeners)
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        for listener in sockets or ():
+        for listener in (sockets or ())[:1]:
             host, port = listener.getsockname()[:2]
             self._announce(f"http://{f'[{host}]' if ':' in host else host}:{port}")
 
