@@ -111,7 +111,7 @@ class Builder:
     def _known(self, row: catalog.Provider) -> Provider:
         key, key_from = self._key_of_environment(row)
         return Provider(
-            row=row,
+            row=self._where_the_key_belongs(row, key_from),
             key=key,
             key_from=key_from,
             usable=key is not None,
@@ -135,6 +135,8 @@ class Builder:
         if table.base_url is not None:
             row = msgspec.structs.replace(row, base_url=table.base_url)
         key, key_from = self._key_of(name, table, known)
+        if table.base_url is None:
+            row = self._where_the_key_belongs(row, key_from)
         return Provider(
             row=row,
             key=key,
@@ -185,6 +187,17 @@ class Builder:
             if key.reveal().lower() not in _NO_KEY:
                 return key, f"environment {variable}"
         return None, f"environment {' or '.join(row.key_env)} is not set"
+
+    def _where_the_key_belongs(self, row: catalog.Provider, key_from: str) -> catalog.Provider:
+        """A key from the environment belongs to the address from there: a proxy's key must not go to its provider."""
+        address = self._env.get(row.base_url_env or "", "").strip()
+        if not address or not key_from.startswith("environment "):
+            return row
+        try:
+            return msgspec.structs.replace(row, base_url=fields.base_url(address))
+        except PydanticCustomError as error:
+            self._wrong((), f"environment {row.base_url_env}: {error.message()}")
+            return row
 
     # Routes
 

@@ -150,7 +150,8 @@ def _headers(value: Any) -> dict[str, Secret]:
     return headers
 
 
-def _base_url(value: Any) -> str:
+def base_url(value: Any) -> str:
+    """A provider's address, without a slash at its end."""
     right = "must be an address such as https://host/v1"
     if not isinstance(value, str):
         raise wrong(f"{right}, not {shown(value)}")
@@ -297,7 +298,7 @@ Jitter = Annotated[Literal["full"] | float, PlainValidator(_jitter)]
 Text = Annotated[str, PlainValidator(_text)]
 SecretText = Annotated[Secret, PlainValidator(secret)]
 Headers = Annotated[dict[str, Secret], PlainValidator(_headers)]
-BaseUrl = Annotated[str, PlainValidator(_base_url)]
+BaseUrl = Annotated[str, PlainValidator(base_url)]
 Host = Annotated[str, PlainValidator(_host)]
 SqliteUrl = Annotated[str, PlainValidator(_sqlite_url)]
 Sha256 = Annotated[bytes, PlainValidator(_sha256)]

@@ -44,6 +44,8 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     auth: Literal["bearer"] = "bearer"
     key_env: tuple[str, ...] = ()
     """Environment names of its key, as its SDK reads them; the first that is set wins."""
+    base_url_env: str | None = None
+    """Environment name of another address, as its SDK reads it. It goes with a key from the environment, with no other."""
     default_model: str | None = None
     """The model behind the built-in route ``chat``."""
     headers: tuple[tuple[str, str], ...] = ()
@@ -58,6 +60,7 @@ _ROWS = (
         dialect="openai_chat",
         base_url="https://api.openai.com/v1",
         key_env=("OPENAI_API_KEY",),
+        base_url_env="OPENAI_BASE_URL",
         default_model="gpt-5-mini",
         # Reasoning models answer `max_tokens` with a 400; every chat model knows the newer name.
         max_tokens_field="max_completion_tokens",
