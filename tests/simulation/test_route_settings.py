@@ -117,6 +117,39 @@ def test_a_body_that_hangs_takes_nothing_from_an_error_status():
     assert outcome.tried == [("a", RequestRefused.label)]
 
 
+def test_a_hanging_error_body_under_a_short_first_token_limit():
+    """The status was said in time: that its body isn't makes it no timeout, and sends the request nowhere else."""
+
+    async def main(clock):
+        hanging = msgspec.structs.replace(refuses(400), segments=((0.0, b'{"error":'),), ending="hang")
+        world = World(clock, {"a": [hanging], "b": []}, timeouts=Timeouts(first_token_s=1.0))
+        return await world.ask()
+
+    outcome = run_virtual(main)
+    assert outcome.tried == [("a", RequestRefused.label)]
+    assert outcome.took_s <= 5.1
+
+
+def test_a_resumption_answered_with_a_hanging_page_ends():
+    """Not a stream and never whole: the first-token limit ends it, as it would any attempt."""
+
+    async def main(clock):
+        page = msgspec.structs.replace(refuses(400), status=200, segments=((0.0, b'{"id":'),), ending="hang")
+        world = World(
+            clock,
+            {"a": [speaks(chunk("one"), ending="reset")], "b": [page]},
+            policy=Policy(on_break="resume", total_s=400),
+            timeouts=Timeouts(first_token_s=3.0),
+            retry=ONCE,
+        )
+        return await world.ask()
+
+    outcome = run_virtual(main)
+    assert [row.outcome for row in outcome.rows] == ["connection_lost", TimedOut.label]
+    assert outcome.rows[1].total_ms <= 3_020
+    assert len(outcome.heard.errors) == 1
+
+
 class Ticking:
     """A clock that moves with every look at it: time passes, and nobody ever waits."""
 

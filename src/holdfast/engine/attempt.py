@@ -132,12 +132,19 @@ class Attempt:
         try:
             with Limit(self._timers, min(patience, self._deadline)):
                 incoming = await self._open(timeouts)
-                if self._stream and self._replay is None:
-                    return await self._until_commit(incoming)
+                refused = not 200 <= incoming.status < 300
+                if self._stream and not refused:
+                    await self._check_is_stream(incoming)
+                    if self._replay is None:
+                        return await self._until_commit(incoming)
         except TimeoutError:
             raise self._timed_out(name, patience) from None
+        if (
+            refused
+        ):  # outside the limit: a status that was said in time isn't a timeout because its body is late
+            raise await self._refusal(incoming)
         if self._stream:
-            return await self._replayed()
+            return await self._replayed(incoming)
         return await self._whole(incoming)
 
     async def more(self, patience_s: float) -> bytes | None:
@@ -191,7 +198,7 @@ class Attempt:
             incoming.close()
 
     async def _open(self, timeouts: Timeouts) -> Incoming:
-        """Sends the request; returns a successful answer's head."""
+        """Sends the request; returns its answer's head."""
         endpoint = self.endpoint
         request = Outgoing(endpoint.origin, "POST", endpoint.path, endpoint.headers, self.body)
         incoming = self._incoming = await self._transport.send(
@@ -201,14 +208,12 @@ class Attempt:
         self.status = incoming.status
         if (upstream_id := incoming.headers.get("x-request-id")) is not None:
             self.upstream_id = endpoint.scrub_text(upstream_id)
-        if not 200 <= incoming.status < 300:
-            await self._refused(incoming)
         return incoming
 
     def _mark_sent(self) -> None:
         self.sent = True
 
-    async def _refused(self, incoming: Incoming) -> None:
+    async def _refusal(self, incoming: Incoming) -> ProviderError:
         patience = min(self._clock.monotonic() + _ERROR_BODY_S, self._deadline)
         try:
             with Limit(self._timers, patience):
@@ -221,10 +226,9 @@ class Attempt:
         error.retry_after_s = parse_retry_after(incoming.headers.get, self._clock.wall_ns() / 1e9)
         content_type = incoming.headers.get("content-type") or "application/json"
         error.headers = {"content-type": self.endpoint.scrub_text(content_type)}
-        raise error
+        return error
 
     async def _until_commit(self, incoming: Incoming) -> bytes:
-        await self._check_is_stream(incoming)
         while True:
             out = self._take(await incoming.read_some())
             if self.guard.committed:
@@ -232,12 +236,8 @@ class Attempt:
             if self.guard.fault is not None:
                 raise self.guard.fault
 
-    async def _replayed(self) -> bytes:
+    async def _replayed(self, incoming: Incoming) -> bytes:
         """A resumption's start: as long as it repeats what was delivered it isn't silent, so only gaps are bounded."""
-        incoming = self._incoming
-        if incoming is None:
-            raise RuntimeError("replaying without an answer")
-        await self._check_is_stream(incoming)
         guard, replay = self.guard, self._replay
         now = self._clock.monotonic()
         idle = now + self._tightened(self.target.timeouts.idle_s)
