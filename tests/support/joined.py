@@ -35,9 +35,21 @@ class Joined:
 
     @property
     def gaps(self) -> list[float]:
-        """Seconds from each attempt's end to the next one's arrival, at the provider."""
+        """Seconds from each attempt's arrival at the provider to the next one's."""
         pairs = zip(self.entries, self.entries[1:], strict=False)
-        return [(later.arrived_ns - (earlier.ended_ns or later.arrived_ns)) / 1e9 for earlier, later in pairs]
+        return [(later.arrived_ns - earlier.arrived_ns) / 1e9 for earlier, later in pairs]
+
+    @property
+    def pauses(self) -> list[float]:
+        """Seconds from each attempt's end to the next one's start, as the gateway saw them.
+
+        The provider can't tell: it notes an end when it gets round to it, by which time the next attempt may be waiting.
+        """
+        rows = [row for row in self.rows if row.outcome != "connect_failed"]  # these never reached it
+        pairs = zip(rows, rows[1:], strict=False)
+        return [
+            (later.started_ns - earlier.started_ns) / 1e9 - earlier.total_ms / 1e3 for earlier, later in pairs
+        ]
 
 
 def numbered(nonce: str | None, count: int) -> str:

@@ -35,7 +35,7 @@ def client(chaos):
 
 def test_plain(client, chaos):
     answer = client.chat.completions.create(model="x", messages=HI)
-    entry = chaos.journal()[-1]
+    entry = chaos.wait_for(lambda entries: entries and entries[-1].end)[-1]
     assert answer.id.startswith("chatcmpl-")
     assert (answer.model, answer.choices[0].finish_reason) == ("x", "stop")
     assert answer.choices[0].message.content == entry.text
@@ -70,7 +70,7 @@ def test_stream(client, chaos, include):
     for chunk in chunks:
         for choice in chunk.choices:
             texts[choice.index] += choice.delta.content or ""
-    assert texts[0] == chaos.journal()[-1].text
+    assert texts[0] == chaos.wait_for(lambda entries: entries and entries[-1].end)[-1].text
     assert texts[1].count(":") == 6
     assert len({chunk.id for chunk in chunks}) == 1
     assert [chunk.usage.completion_tokens for chunk in chunks if chunk.usage] == [12] * include
