@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -46,7 +47,7 @@ class Joined:
         The provider can't tell: it notes an end when it gets round to it, by which time the next attempt may be waiting.
         """
         rows = [row for row in self.rows if row.outcome != "connect_failed"]  # these never reached it
-        pairs = zip(rows, rows[1:], strict=False)
+        pairs = itertools.pairwise(rows)
         return [
             (later.started_ns - earlier.started_ns) / 1e9 - earlier.total_ms / 1e3 for earlier, later in pairs
         ]
