@@ -183,10 +183,14 @@ class MethodNotAllowed(Rejected):
 
 
 class CantExpress(Rejected):
-    """The target can't say what was asked; ``param`` names the field."""
+    """The target can't say what was asked. ``param`` is where it stands in the request, ``field`` what it is."""
 
     label = "cant_express"
     code = "unsupported_by_target"
+
+    def __init__(self, message: str, *, param: str | None = None, field: str | None = None) -> None:
+        super().__init__(message, param=param)
+        self.field = field if field is not None else param
 
 
 class LedgerUnavailable(Rejected):

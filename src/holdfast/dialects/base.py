@@ -14,11 +14,13 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from holdfast.dialects.codec import DialectCodec
     from holdfast.errors import HoldfastError, ProviderError
     from holdfast.model.usage import Usage
 
 __all__ = [
     "AUDIO",
+    "OTHER",
     "REASONING",
     "REFUSAL",
     "TEXT",
@@ -31,8 +33,12 @@ __all__ = [
     "Signal",
 ]
 
-TEXT, REASONING, REFUSAL, TOOL, AUDIO = 1, 2, 4, 8, 16
-"""Bits of what a delta carries. Plain integers: an IntFlag costs a microsecond for each operation."""
+TEXT, REASONING, REFUSAL, TOOL, AUDIO, OTHER = 1, 2, 4, 8, 16, 32
+"""Bits of what a delta carries. Plain integers: an IntFlag costs a microsecond for each operation.
+
+``OTHER`` is content of no such kind (an image, a server tool's block) and text in a second block: an answer with it can't be
+resumed as one text.
+"""
 
 Beat = tuple[int, int, "str | None"]
 """What one wire event says of one choice: its index, the content bits, its finish reason if it has one now."""
@@ -79,7 +85,7 @@ class Edit(msgspec.Struct, frozen=True, kw_only=True):
     id: str | None = None
     model: str | None = None
     text: str | None = None
-    """Replaces the text of the only choice."""
+    """Leaves nothing but the text delta of the only choice, which says this instead."""
 
 
 class Scanner(Protocol):
@@ -97,17 +103,50 @@ class Scanner(Protocol):
 class Dialect(Protocol):
     """A wire format as the engine and the gateway use it."""
 
-    name: str
-    stream_content_type: str
-    end_frame: bytes
-    """The terminal marker of a stream."""
+    @property
+    def name(self) -> str: ...
+    @property
+    def codec(self) -> DialectCodec | None:
+        """Its way into the neutral model and back; None where it is only passed through to providers that speak it."""
+        ...
+
+    @property
+    def stream_content_type(self) -> str: ...
+    @property
+    def end_frame(self) -> bytes:
+        """The terminal marker of a stream, as the last frame; empty where the dialect has none of its own."""
+        ...
+
+    @property
+    def usage_apart(self) -> bool:
+        """Whether a stream's usage is an event of its own, which callers get only if they asked for it."""
+        ...
+
+    @property
+    def free(self) -> bool:
+        """Whether providers charge nothing for it."""
+        ...
+
+    @property
+    def request_id_header(self) -> bytes:
+        """Where callers of this dialect look for the request's id; lower case."""
+        ...
+
+    @property
+    def forwarded(self) -> tuple[bytes, ...]:
+        """Prefixes (lower case) of headers that travel unchanged, both ways, where caller and provider speak it."""
+        ...
 
     def read_request(self, body: bytes) -> Envelope:
         """Raises InvalidRequest, which names the field, for everything that isn't a request of this dialect."""
         ...
 
     def write_request(self, envelope: Envelope, *, model: str, overrides: Mapping[str, Any]) -> bytes:
-        """The body for a target that speaks this dialect: the original fields, and usage asked for."""
+        """The body for a target that speaks this dialect: the original fields, and usage asked for.
+
+        ``overrides`` are a route's parameters by OpenAI's names (``max_tokens``, ``stop``, ``seed`` …), put where this
+        dialect has them; a name that isn't known is put at the top as it stands.
+        """
         ...
 
     def scanner(self) -> Scanner: ...
@@ -117,7 +156,7 @@ class Dialect(Protocol):
         ...
 
     def edit(self, raw: bytes, edit: Edit) -> bytes:
-        """``raw`` changed; empty where nothing worth sending is left."""
+        """``raw``, one event's frames or several events', changed; empty where nothing worth sending is left."""
         ...
 
     def refusal(self, status: int, body: bytes) -> ProviderError:

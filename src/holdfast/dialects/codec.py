@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from holdfast.dialects.writing import Drops
     from holdfast.model import Answer, Event, Request, WireError
 
 __all__ = ["DialectCodec", "EventDecoder", "EventEncoder"]
@@ -46,8 +47,18 @@ class DialectCodec(Protocol):
         """Raises InvalidRequest, whose ``param`` is the path of the field at fault."""
         ...
 
-    def encode_request(self, request: Request) -> bytes:
-        """Raises CantExpress where the dialect has no way to say it, InvalidRequest where JSON hasn't."""
+    def encode_request(self, request: Request, drops: Drops | None = None) -> bytes:
+        """Raises CantExpress where the dialect has no way to say it, InvalidRequest where JSON hasn't.
+
+        ``drops`` says what may be left out instead, and notes what was.
+        """
+        ...
+
+    def locate(self, request: Request, path: str) -> str:
+        """``path`` in a request that this dialect decoded (``messages[2].parts[0]``) as its caller wrote it.
+
+        An approximation is fine where the wire has no such place: it is for error messages. Never raises.
+        """
         ...
 
     def decode_answer(self, body: bytes) -> Answer:

@@ -56,6 +56,8 @@ class Text(_Part, frozen=True, kw_only=True, tag="text"):
     citations: tuple[Citation, ...] = ()
     signature: str | None = None
     """Proof of thought that some providers attach to plain text and want back unchanged."""
+    signed_by: str | None = None
+    """The dialect of the provider that signed it, and alone can check it. None: the dialect of the request or answer."""
 
 
 class Media(_Part, frozen=True, kw_only=True):
@@ -92,6 +94,8 @@ class Reasoning(_Part, frozen=True, kw_only=True, tag="reasoning"):
     """Whether ``text`` is a summary and not the thought itself."""
     signature: str | None = None
     encrypted: str | None = None
+    signed_by: str | None = None
+    """The dialect of the provider that signed or encrypted it. None: the dialect of the request or answer."""
     id: str | None = None
 
 
@@ -102,6 +106,8 @@ class ToolCall(_Part, frozen=True, kw_only=True, tag="tool_call"):
     name: str
     arguments: str = ""
     signature: str | None = None
+    signed_by: str | None = None
+    """The dialect of the provider that signed it. None: the dialect of the request or answer."""
 
 
 class Refusal(_Part, frozen=True, kw_only=True, tag="refusal"):

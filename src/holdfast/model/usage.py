@@ -19,6 +19,8 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     input_tokens: int | None = None
     cache_read_tokens: int | None = None
     cache_write_tokens: int | None = None
+    cache_write_1h_tokens: int | None = None
+    """Of ``cache_write_tokens`` those that are kept for an hour, which cost more."""
     input_audio_tokens: int | None = None
     output_tokens: int | None = None
     reasoning_tokens: int | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from holdfast.dialects.openai_chat.codec import OpenAIChatCodec
 from holdfast.dialects.openai_chat.edit import edit_event
 from holdfast.dialects.openai_chat.envelope import read_request, write_request
 from holdfast.dialects.openai_chat.refusals import refusal
@@ -24,7 +25,12 @@ class OpenAIChat:
 
     name = "openai_chat"
     stream_content_type = "text/event-stream; charset=utf-8"
+    codec = OpenAIChatCodec()
     end_frame = END_FRAME
+    usage_apart = True
+    free = False
+    request_id_header = b"x-request-id"
+    forwarded: tuple[bytes, ...] = ()
 
     def read_request(self, body: bytes) -> Envelope:
         return read_request(body)

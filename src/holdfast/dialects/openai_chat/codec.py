@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 from holdfast.dialects.openai_chat.answer import decode_answer, encode_answer
 from holdfast.dialects.openai_chat.errors import decode_error, encode_error
 from holdfast.dialects.openai_chat.names import DIALECT
-from holdfast.dialects.openai_chat.request import decode_request, encode_request
+from holdfast.dialects.openai_chat.request import decode_request, encode_request, locate
 from holdfast.dialects.openai_chat.stream import StreamDecoder
 from holdfast.dialects.openai_chat.stream_encoder import StreamEncoder
 
 if TYPE_CHECKING:
+    from holdfast.dialects.writing import Drops
     from holdfast.model import Answer, Request, WireError
 
 __all__ = ["OpenAIChatCodec"]
@@ -25,8 +26,11 @@ class OpenAIChatCodec:
     def decode_request(self, body: bytes) -> Request:
         return decode_request(body)
 
-    def encode_request(self, request: Request) -> bytes:
-        return encode_request(request)
+    def encode_request(self, request: Request, drops: Drops | None = None) -> bytes:
+        return encode_request(request, drops)
+
+    def locate(self, request: Request, path: str) -> str:
+        return locate(request, path)
 
     def decode_answer(self, body: bytes) -> Answer:
         return decode_answer(body)

@@ -21,7 +21,9 @@ from holdfast.model import OutputFormat, OutputKind, ReasoningOptions, Request, 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["decode_request", "encode_request"]
+    from holdfast.dialects.writing import Drops
+
+__all__ = ["decode_request", "encode_request", "locate"]
 
 _SAMPLING: Mapping[str, Callable[[Fields, str], Any]] = {
     "temperature": Fields.number,
@@ -85,14 +87,14 @@ def decode_request(body: bytes) -> Request:
     )
 
 
-def encode_request(request: Request) -> bytes:
+def encode_request(request: Request, drops: Drops | None = None) -> bytes:
     """The body that asks for ``request``.
 
     Raises:
         CantExpress: this dialect has no way to say something of it; ``param`` names that.
         InvalidRequest: it holds something that JSON can't say.
     """
-    writer = Writer(DIALECT, request.dialect, strict=True)
+    writer = Writer(DIALECT, request.dialect, strict=True, drops=drops)
     spelling = writer.spelling(request.spelling)
     messages = [
         wire
@@ -116,6 +118,11 @@ def encode_request(request: Request) -> bytes:
     known["cache_control"] = write_cache(request.cache)
     known |= _write_reasoning(request.reasoning, spelling, writer)
     return write_json(merged(known, writer.leftovers(request.extra, "")))
+
+
+def locate(request: Request, path: str) -> str:  # noqa: ARG001  # other dialects need the request for it
+    """``path`` as the caller wrote it: messages stand here as they do in the model."""
+    return path.replace(".parts[", ".content[")
 
 
 def _read_output(fields: Fields) -> OutputFormat | None:
