@@ -14,6 +14,7 @@
     │   ├── UnknownModel     404    no route, provider or catalog row has it
     │   ├── MethodNotAllowed 405
     │   ├── CantExpress      400    this target can't say what was asked
+    │   ├── NotSupported     501    nothing here can do that yet
     │   ├── LedgerUnavailable 503   the intent could not be made durable
     │   ├── Draining         503    the process is shutting down
     │   ├── ConnectFailed    502    no connection, so nothing was sent
@@ -67,6 +68,7 @@ __all__ = [
     "ModelMissing",
     "NoTimeLeft",
     "NotFound",
+    "NotSupported",
     "OutcomeUnknown",
     "Overloaded",
     "ProviderError",
@@ -193,6 +195,12 @@ class CantExpress(Rejected):
         self.field = field if field is not None else param
 
 
+class NotSupported(Rejected):
+    label = "not_supported"
+    default_status = 501
+    code = "not_supported"
+
+
 class LedgerUnavailable(Rejected):
     label = "ledger_unavailable"
     default_status = 503
@@ -229,7 +237,8 @@ class NoTimeLeft(Rejected):
 class ProviderError(HoldfastError):
     """The provider answered with an error.
 
-    ``body`` and ``headers`` are what it sent, with our secrets scrubbed; ``kind`` is its own machine-readable word.
+    ``body`` and ``headers`` are what it sent, with our secrets scrubbed, and ``dialect`` the one in which the body speaks;
+    ``kind`` is its own machine-readable word.
     """
 
     label = "provider_error"
@@ -250,6 +259,7 @@ class ProviderError(HoldfastError):
         super().__init__(message, param=param, retry_after_s=retry_after_s)
         self.upstream_status = upstream_status
         self.body = body
+        self.dialect: str | None = None
         self.headers: Mapping[str, str] = headers or {}
         self.kind = kind
 

@@ -123,6 +123,11 @@ class Dialect(Protocol):
         ...
 
     @property
+    def needs_output_limit(self) -> bool:
+        """Whether its providers refuse a request without an output limit."""
+        ...
+
+    @property
     def free(self) -> bool:
         """Whether providers charge nothing for it."""
         ...
@@ -167,4 +172,8 @@ class Dialect(Protocol):
 
     def error_frame(self, error: HoldfastError, request_id: str) -> bytes:
         """The error as a stream event. No terminal marker may follow it."""
+        ...
+
+    def comment(self, text: str) -> bytes:
+        """A remark in a stream that its readers skip; a mere sign of life where the dialect has no comments."""
         ...

@@ -15,8 +15,9 @@ from holdfast.transport.base import Outgoing
 
 if TYPE_CHECKING:
     from holdfast.clock import Clock
-    from holdfast.dialects.base import Envelope
     from holdfast.engine.endpoint import Endpoint
+    from holdfast.engine.exchange import Call
+    from holdfast.engine.lane import Lane
     from holdfast.engine.policy import Target, Timeouts
     from holdfast.engine.resume import Replay
     from holdfast.transport.base import Incoming, Transport
@@ -55,6 +56,8 @@ class Attempt:
         "_deadline",
         "_idle_left",
         "_incoming",
+        "_lane",
+        "_path",
         "_read_s",
         "_replay",
         "_scanner",
@@ -65,7 +68,9 @@ class Attempt:
         "endpoint",
         "first_byte_at",
         "first_token_at",
+        "forwarded",
         "guard",
+        "headers",
         "number",
         "sent",
         "started_at",
@@ -79,21 +84,30 @@ class Attempt:
         self,
         endpoint: Endpoint,
         target: Target,
-        envelope: Envelope,
+        call: Call,
+        lane: Lane,
         body: bytes,
         *,
         number: int,
         transport: Transport,
         clock: Clock,
         deadline: float,
-        read_s: float | None,
         replay: Replay | None = None,
     ) -> None:
+        envelope = call.envelope
         self.endpoint = endpoint
         self.target = target
         self.body = body
         self.number = number
-        self.guard = Guard(endpoint.dialect, choices=envelope.choices, wants_usage=envelope.wants_usage)
+        self.guard = Guard(
+            call.dialect,
+            choices=envelope.choices,
+            wants_usage=envelope.wants_usage,
+            usage_apart=lane.usage_apart,
+        )
+        self.headers = _headers(endpoint, call) if call.headers and lane.native else endpoint.headers
+        self.forwarded: tuple[tuple[bytes, bytes], ...] = ()
+        """Headers of the provider's answer that go to the caller unchanged."""
         self.sent = False
         """Bytes left for the provider: from here on it may bill."""
         self.status: int | None = None
@@ -106,10 +120,14 @@ class Attempt:
         self._timers = timers()
         self._clock = clock
         self._deadline = deadline
-        self._read_s = read_s
+        self._read_s = call.limits.read_s
         self._stream = envelope.stream
         self._replay = replay
-        self._scanner = endpoint.dialect.scanner() if envelope.stream else None
+        self._lane = lane
+        self._path = endpoint.path_for(target.model, stream=envelope.stream)
+        if call.query and lane.native:
+            self._path += ("&" if "?" in self._path else "?") + call.query
+        self._scanner = lane.scanner() if envelope.stream else None
         self._incoming: Incoming | None = None
         self._idle_left = self._tightened(target.timeouts.idle_s)
 
@@ -187,6 +205,10 @@ class Attempt:
             if guard.fault is not None:
                 raise guard.fault
 
+    def closing(self) -> bytes:
+        """Once :attr:`done`, of a stream: what was held back until then, and what belongs before the end marker."""
+        return self.guard.closing() + self._lane.closing()
+
     def close(self) -> None:
         """Lets go of the connection: kept for the next request if the answer was read to its end, else cut at once."""
         incoming, self._incoming = self._incoming, None
@@ -200,14 +222,20 @@ class Attempt:
     async def _open(self, timeouts: Timeouts) -> Incoming:
         """Sends the request; returns its answer's head."""
         endpoint = self.endpoint
-        request = Outgoing(endpoint.origin, "POST", endpoint.path, endpoint.headers, self.body)
+        request = Outgoing(endpoint.origin, "POST", self._path, self.headers, self.body)
         incoming = self._incoming = await self._transport.send(
             request, connect_s=timeouts.connect_s, on_sent=self._mark_sent
         )
         self.first_byte_at = self._clock.monotonic()
         self.status = incoming.status
-        if (upstream_id := incoming.headers.get("x-request-id")) is not None:
+        if (upstream_id := incoming.headers.get(endpoint.dialect.request_id_header.decode())) is not None:
             self.upstream_id = endpoint.scrub_text(upstream_id)
+        if self._lane.native and endpoint.dialect.forwarded:
+            self.forwarded = tuple(
+                (name.lower(), endpoint.scrub(value))
+                for name, value in incoming.headers.raw
+                if name.lower().startswith(endpoint.dialect.forwarded)
+            )
         return incoming
 
     def _mark_sent(self) -> None:
@@ -221,9 +249,12 @@ class Attempt:
         except (HoldfastError, TimeoutError):
             body = b""  # the status is verdict enough
         error = self.endpoint.scrubbed(self.endpoint.dialect.refusal(incoming.status, body))
+        error.dialect = self.endpoint.dialect.name
         if isinstance(error, AuthRefused):  # the provider's words are for us, not for our caller
             error.message = f"{self.endpoint.provider} refused the gateway's API key ({incoming.status})"
-        error.retry_after_s = parse_retry_after(incoming.headers.get, self._clock.wall_ns() / 1e9)
+        asked_s = parse_retry_after(incoming.headers.get, self._clock.wall_ns() / 1e9)
+        if asked_s is not None:  # else what the body says, where its dialect has a place for it
+            error.retry_after_s = asked_s
         content_type = incoming.headers.get("content-type") or "application/json"
         error.headers = {"content-type": self.endpoint.scrub_text(content_type)}
         return error
@@ -282,7 +313,7 @@ class Attempt:
             raise guard.fault
         if not self.done:
             raise BadAnswer("the provider's answer is not complete")
-        return answer
+        return self._lane.whole(answer)
 
     async def _next(self, incoming: Incoming, now: float, when: float) -> bytes:
         """The next bytes of the body, until ``when`` or the deadline. What is there already needs no timer."""
@@ -307,7 +338,7 @@ class Attempt:
         raise BadAnswer(f"the provider answered a streamed request with {shown!r}")
 
     def _read_answer(self, body: bytes) -> list[Signal]:
-        signals = self.endpoint.dialect.read_answer(body)
+        signals = self._lane.read_answer(body)
         for signal in signals:
             if signal.error is not None:
                 self.endpoint.scrubbed(signal.error)
@@ -351,3 +382,8 @@ class Attempt:
 
     def _tightened(self, limit_s: float) -> float:
         return limit_s if self._read_s is None else min(limit_s, self._read_s)
+
+
+def _headers(endpoint: Endpoint, call: Call) -> tuple[tuple[bytes, bytes], ...]:
+    """The provider's headers under the caller's own, which are of a dialect that both speak; keys are never among them."""
+    return tuple({**dict(endpoint.headers), **dict(call.headers)}.items())

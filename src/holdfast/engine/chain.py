@@ -177,6 +177,14 @@ class Chain:
         else:
             self._retry(place, error, now)
 
+    def skipped(self) -> None:
+        """The target of the last :meth:`next` can't be asked this at all: it was no attempt, and won't be one."""
+        if self._current is None:
+            raise RuntimeError("skipped() without an attempt")
+        self._current = None
+        self._left += 1
+        self._queue.popleft()
+
     def verdict(self) -> HoldfastError:
         """The answer when no attempt is left."""
         return self.fatal if self.fatal is not None else all_failed(self.failures)

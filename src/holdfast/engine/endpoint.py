@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import msgspec
 
@@ -21,16 +22,29 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """One provider's door for one dialect."""
 
     provider: str
+    deployment: str = ""
     dialect: Dialect
     origin: Origin
     path: str
-    """Of the URL, with the base URL's own path in front: ``/v1/chat/completions``."""
+    """Of the URL, with the base URL's own path in front: ``/v1/chat/completions``. May hold ``{model}``."""
+    stream_path: str | None = None
+    """Where streams are asked for, if that is another place."""
     headers: tuple[tuple[bytes, bytes], ...]
     """Sent with every request; holds the provider's key, so it is never logged."""
     max_tokens_field: str = "max_tokens"
     """What this provider calls the output limit, where we set one."""
+    unsupported: tuple[str, ...] = ()
+    """Fields that its dialect has and this provider doesn't take: names of parameters, and ``image``, ``audio``, ``file``,
+    ``video``."""
     secrets: tuple[Secret, ...] = ()
     """Scrubbed from whatever the provider says back."""
+
+    def path_for(self, model: str, *, stream: bool) -> str:
+        """The path to ask ``model`` at, percent-encoded where the model stands in it."""
+        path = self.stream_path if stream and self.stream_path is not None else self.path
+        if "{model}" not in path:  # nearly always
+            return path
+        return path.replace("{model}", quote(model.removeprefix("models/"), safe=""))
 
     def __repr__(self) -> str:
         return f"Endpoint({self.provider!r}, {self.origin}{self.path})"  # the headers hold the key

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from holdfast.engine.attempt import MAX_ANSWER_BYTES
 from holdfast.engine.exchange import Call, Exchange
+from holdfast.engine.lane import Native, Translated
 from holdfast.engine.observer import Silent
 from holdfast.errors import BadAnswer
 from holdfast.providers.models import context_window
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from holdfast.clock import Clock, Rng
     from holdfast.engine.endpoint import Endpoint
+    from holdfast.engine.lane import Lane
     from holdfast.engine.observer import Observer
     from holdfast.engine.policy import Target
     from holdfast.engine.seams import Admission, Gate
@@ -29,7 +31,8 @@ class Engine:
     """Everything a call needs, handed in once.
 
     Args:
-        endpoints: one for each provider that targets may name.
+        endpoints: for each deployment of a provider that targets may name, one for each dialect that it speaks; the first
+            one is the dialect that other callers' requests are translated into.
         transport: takes bytes to them and back.
         ledger: where every call is written down before it is sent.
         book: prices.
@@ -40,7 +43,9 @@ class Engine:
     """
 
     __slots__ = (
+        "_doors",
         "_endpoints",
+        "_lanes",
         "_max_buffer",
         "admission",
         "book",
@@ -66,7 +71,13 @@ class Engine:
         gate: Gate | None = None,
         max_buffer_bytes: int = MAX_ANSWER_BYTES,
     ) -> None:
-        self._endpoints = {endpoint.provider: endpoint for endpoint in endpoints}
+        self._endpoints: dict[tuple[str, str], Endpoint] = {}
+        self._doors: dict[tuple[str, str, str], Endpoint] = {}
+        self._lanes: dict[str, Lane] = {}
+        for endpoint in endpoints:
+            self._endpoints.setdefault((endpoint.provider, endpoint.deployment), endpoint)
+            self._doors[endpoint.provider, endpoint.deployment, endpoint.dialect.name] = endpoint
+            self._lanes[endpoint.dialect.name] = Native(endpoint.dialect)
         self._max_buffer = max_buffer_bytes
         self.admission = admission
         self.gate = gate
@@ -81,8 +92,22 @@ class Engine:
         """A call, ready to be opened."""
         return Exchange(self, call)
 
-    def endpoint(self, provider: str) -> Endpoint:
-        return self._endpoints[provider]
+    def endpoint(self, target: Target, dialect: str) -> Endpoint:
+        """Where ``target`` is reached: in ``dialect``, if it speaks that, else in its own."""
+        door = self._doors.get((target.provider, target.deployment, dialect))
+        return door if door is not None else self._endpoints[target.provider, target.deployment]
+
+    def lane(self, endpoint: Endpoint, call: Call) -> Lane:
+        """The way back for one attempt."""
+        if endpoint.dialect.name == call.dialect.name:
+            return self._lanes[call.dialect.name]
+        return Translated(
+            call.dialect,
+            endpoint.dialect,
+            include_usage=call.envelope.wants_usage,
+            answer_id=call.id,
+            created=call.started_ns // 1_000_000_000,
+        )
 
     def window(self, target: Target) -> int | None:
         """The target's context window in tokens, where it is known."""

@@ -9,18 +9,20 @@ import msgspec
 from msgspec.structs import replace
 
 from holdfast.dialects.base import TEXT
-from holdfast.dialects.sse import comment
+from holdfast.engine.asking import Asked, refused_by_all
 from holdfast.engine.attempt import Attempt, Limits
 from holdfast.engine.billing import bound, settle
 from holdfast.engine.chain import Chain
 from holdfast.engine.resume import Replay
-from holdfast.errors import Abandoned, HoldfastError, TargetsFailed
+from holdfast.errors import Abandoned, CantExpress, HoldfastError, NotSupported, TargetsFailed
 from holdfast.ledger.entry import AttemptRow, End, Intent
 from holdfast.money.cost import format_usd
 
 if TYPE_CHECKING:
     from holdfast.clock import Clock
     from holdfast.dialects.base import Dialect, Envelope
+    from holdfast.engine.asking import Wording
+    from holdfast.engine.endpoint import Endpoint
     from holdfast.engine.engine import Engine
     from holdfast.engine.policy import Target
     from holdfast.engine.route import Resolved
@@ -31,8 +33,6 @@ __all__ = ["KEEPALIVE_S", "Call", "Exchange"]
 
 KEEPALIVE_S = 15.0
 """Seconds of silence in a committed stream after which a comment goes out, so that proxies don't cut it."""
-
-_KEEPALIVE = comment("keepalive")
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +49,10 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     session: str | None = None
     tags: dict[str, str] = {}  # msgspec copies an empty mutable default for each instance
     limits: Limits = Limits()
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    """The caller's own, of its dialect (``Dialect.forwarded``): for targets that speak it."""
+    query: str = ""
+    """Of the URL, likewise."""
 
 
 class Exchange:
@@ -61,6 +65,7 @@ class Exchange:
 
     __slots__ = (
         "_accepted",
+        "_asked",
         "_attempt",
         "_chain",
         "_close_reason",
@@ -73,6 +78,7 @@ class Exchange:
         "_intent",
         "_numbers",
         "_permit",
+        "_refusals",
         "_resuming",
         "_rows",
         "_settled",
@@ -80,7 +86,9 @@ class Exchange:
         "_written",
         "call",
         "cost_nano",
+        "dropped",
         "first_token_at",
+        "forwarded",
         "output_limit",
         "target",
     )
@@ -98,12 +106,18 @@ class Exchange:
         self.cost_nano: int | None = None
         """Nano-dollars over all attempts, once it is over; None where a price is unknown."""
         self.first_token_at: float | None = None
+        self.dropped: tuple[str, ...] = ()
+        """Fields that were left out of what the serving target was sent, as the route permits."""
+        self.forwarded: tuple[tuple[bytes, bytes], ...] = ()
+        """The serving provider's headers that go to a caller of its dialect."""
         self._engine = engine
         policy = call.resolved.policy
+        self._asked = Asked(call.dialect, call.envelope, permitted=policy.drop)
+        self._refusals: list[tuple[Target, CantExpress]] = []
         total_s = policy.total_s if call.limits.total_s is None else min(policy.total_s, call.limits.total_s)
         self._deadline = call.started_at + total_s
         self._chain = Chain(
-            call.resolved.targets,
+            call.resolved.order(engine.rng.random),
             policy,
             deadline=self._deadline,
             random=engine.rng.random,
@@ -223,7 +237,14 @@ class Exchange:
             now = clock.monotonic()
             step = self._chain.next(now)
             if step is None:
-                raise self._chain.verdict()
+                raise self._verdict()
+            endpoint = self._engine.endpoint(step.target, self.call.dialect.name)
+            try:
+                wording = self._word(endpoint, step.target)
+            except CantExpress as error:  # said before any wait: nothing is going to be sent
+                self._refusals.append((step.target, error))
+                self._chain.skipped()
+                continue
             if step.at > now:
                 await asyncio.sleep(step.at - now)
             try:
@@ -232,7 +253,7 @@ class Exchange:
             except HoldfastError as error:  # refused here: nothing was sent, so there is no attempt to record
                 self._chain.failed(error, clock.monotonic())
                 continue
-            attempt = self._attempt = self._begin(step.target, replay)
+            attempt = self._attempt = self._begin(step.target, endpoint, wording.body, replay)
             try:
                 first = await attempt.start()
             except HoldfastError as error:
@@ -251,6 +272,8 @@ class Exchange:
                     self._chain.failed(error, clock.monotonic())
                     continue
             self.target = step.target
+            self.dropped = wording.dropped
+            self.forwarded = attempt.forwarded
             if self.first_token_at is None:
                 self.first_token_at = attempt.first_token_at
             return first
@@ -267,24 +290,35 @@ class Exchange:
                 engine.check_buffer(size)
         return b"".join(parts)
 
-    def _begin(self, target: Target, replay: Replay | None) -> Attempt:
-        engine, call = self._engine, self.call
-        endpoint = engine.endpoint(target.provider)
-        overrides = call.resolved.policy.set
+    def _verdict(self) -> HoldfastError:
+        """The answer where no attempt is left. What a target could not be asked counts only if none could be."""
+        if self._refusals and not self._chain.failures:
+            if self.call.dialect.free:
+                return NotSupported("no target of this route counts tokens, and the gateway doesn't itself")
+            return refused_by_all(self._refusals)
+        return self._chain.verdict()
+
+    def _word(self, endpoint: Endpoint, target: Target) -> Wording:
+        overrides = self.call.resolved.policy.set
+        if target.set:
+            overrides = {**overrides, **target.set}
         if self.output_limit is not None:
             overrides = {endpoint.max_tokens_field: self.output_limit, **overrides}
-        body = endpoint.dialect.write_request(call.envelope, model=target.model, overrides=overrides)
+        return self._asked.word(endpoint, target, overrides)
+
+    def _begin(self, target: Target, endpoint: Endpoint, body: bytes, replay: Replay | None) -> Attempt:
+        engine, call = self._engine, self.call
         self._numbers += 1
         attempt = Attempt(
             endpoint,
             target,
-            call.envelope,
+            call,
+            engine.lane(endpoint, call),
             body,
             number=self._numbers,
             transport=engine.transport,
             clock=engine.clock,
             deadline=self._deadline,
-            read_s=call.limits.read_s,
             replay=replay,
         )
         attempt.guard.written = self._written
@@ -305,7 +339,7 @@ class Exchange:
         except HoldfastError as error:
             return await self._broken(attempt, error)
         if data is None:
-            return _KEEPALIVE
+            return self.call.dialect.comment("keepalive")
         return self._complete(data) if attempt.done else self._count(data)
 
     def _count(self, data: bytes) -> bytes:
@@ -320,7 +354,7 @@ class Exchange:
         attempt = self._attempt
         if attempt is None or self._settled:
             return data
-        closing = attempt.guard.closing()
+        closing = attempt.closing() if self.call.envelope.stream else b""
         self._delivered += len(data) + len(closing)
         self._over(attempt, None)
         self._settle("ok", None, status=200)
@@ -348,14 +382,15 @@ class Exchange:
         if task is None:
             raise RuntimeError("no resumption is under way")
         await asyncio.wait({task}, timeout=KEEPALIVE_S)
+        keepalive = self.call.dialect.comment("keepalive")
         if not task.done():
-            return _KEEPALIVE
+            return keepalive
         self._resuming = None
         try:
             data = task.result()
         except HoldfastError as error:
             return self._fail(error)
-        return self._complete(data) if self._is_done() else self._count(data) or _KEEPALIVE
+        return self._complete(data) if self._is_done() else self._count(data) or keepalive
 
     def _fail(self, error: HoldfastError) -> bytes:
         """An error event in the caller's dialect, and no end marker."""
@@ -369,7 +404,7 @@ class Exchange:
             said += f" provider={self.target.provider} model={self.target.model}"
         if self.cost_nano is not None:
             said += f" cost-usd={format_usd(self.cost_nano)}"
-        return comment(said)
+        return self.call.dialect.comment(said)
 
     # Settling: exactly once, on every way out.
 
@@ -462,6 +497,7 @@ class Exchange:
             usage=serving.usage if serving else None,
             attempts=tuple(rows),
             delivered_bytes=self._delivered,
+            skipped=tuple((str(target), error.field or "") for target, error in self._refusals),
         )
         engine.ledger.end(end)
         if self._ticket is not None:

@@ -123,9 +123,11 @@ class Guard:
     """One attempt's answer, watched.
 
     Args:
-        dialect: the answer's wire format, for the few events that must be changed on their way.
+        dialect: the caller's wire format, for the few events that must be changed on their way.
         choices: how many alternatives the caller asked for.
         wants_usage: whether the caller asked for the usage event.
+        usage_apart: whether usage is an event of its own, to be told last and only if asked for; by default as ``dialect``
+            has it. Where it isn't, it stays where it came.
     """
 
     __slots__ = (
@@ -138,6 +140,7 @@ class Guard:
         "_model",
         "_seen",
         "_spoke",
+        "_usage_apart",
         "_usage_frame",
         "_wants_usage",
         "content",
@@ -149,8 +152,16 @@ class Guard:
         "written",
     )
 
-    def __init__(self, dialect: Dialect, *, choices: int = 1, wants_usage: bool = True) -> None:
+    def __init__(
+        self,
+        dialect: Dialect,
+        *,
+        choices: int = 1,
+        wants_usage: bool = True,
+        usage_apart: bool | None = None,
+    ) -> None:
         self._dialect = dialect
+        self._usage_apart = dialect.usage_apart if usage_apart is None else usage_apart
         self._choices = choices
         self._wants_usage = wants_usage
         self._held: list[bytes] = []
@@ -284,10 +295,12 @@ class Guard:
         return repeats
 
     def _keep_usage(self, signal: Signal) -> bytes:
-        """Takes usage out of the stream: it is told once, last, and only if it was asked for."""
+        """Takes usage out of the stream, where it stands apart: it is told once, last, and only if it was asked for."""
         self.usage = signal.usage
         self.progress += 1
         self._go(Event.USAGE, None)
+        if not self._usage_apart:
+            return signal.raw
         if not signal.beats:
             self._usage_frame = signal.raw
             return b""

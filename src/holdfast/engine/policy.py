@@ -72,6 +72,12 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
 
     provider: str
     model: str
+    deployment: str = ""
+    """Of the provider's several keys or addresses, which one; empty where there is only one."""
+    weight: float = 1.0
+    """Its share among equal targets."""
+    set: Mapping[str, Any] = {}  # msgspec copies an empty mutable default for each instance
+    """Parameters put into what this target is sent, over the route's."""
     timeouts: Timeouts = Timeouts()
     retry: Retry = Retry()
 

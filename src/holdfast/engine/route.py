@@ -18,7 +18,7 @@ from holdfast.errors import UnknownModel
 from holdfast.providers import catalog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 __all__ = [
     "DIRECT",
@@ -62,6 +62,10 @@ class Resolved(msgspec.Struct, frozen=True, kw_only=True):
     targets: tuple[Target, ...]
     skipped: tuple[Skipped, ...]
     policy: Policy
+
+    def order(self, random: Callable[[], float]) -> Sequence[Target]:  # noqa: ARG002  # groups of equals will draw
+        """The targets as this request tries them."""
+        return self.targets
 
 
 class ModelEntry(msgspec.Struct, frozen=True):

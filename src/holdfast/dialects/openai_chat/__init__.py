@@ -10,6 +10,7 @@ from holdfast.dialects.openai_chat.envelope import read_request, write_request
 from holdfast.dialects.openai_chat.refusals import refusal
 from holdfast.dialects.openai_chat.say import error_body, error_frame
 from holdfast.dialects.openai_chat.scan import END_FRAME, ChatScanner, read_answer
+from holdfast.dialects.sse import comment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,6 +29,7 @@ class OpenAIChat:
     codec = OpenAIChatCodec()
     end_frame = END_FRAME
     usage_apart = True
+    needs_output_limit = False
     free = False
     request_id_header = b"x-request-id"
     forwarded: tuple[bytes, ...] = ()
@@ -55,3 +57,6 @@ class OpenAIChat:
 
     def error_frame(self, error: HoldfastError, request_id: str) -> bytes:
         return error_frame(error, request_id)
+
+    def comment(self, text: str) -> bytes:
+        return comment(text)
