@@ -228,7 +228,7 @@ class TestNonsense:
 
 class TestElsewhere:
     @pytest.mark.parametrize(
-        "path", ["/", "/v1/chat/completion", "/v1/embeddings", "/v1/models/x", "/%00", "/admin/x"]
+        "path", ["/v1", "/v1/chat/completion", "/v1/embedding", "/v2/models/x", "/%00", "/admin/x"]
     )
     def test_unknown_paths(self, gateway: Running, path: str) -> None:
         answer = send(gateway, chat("chat"), path=path)

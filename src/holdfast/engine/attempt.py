@@ -249,14 +249,16 @@ class Attempt:
         except (HoldfastError, TimeoutError):
             body = b""  # the status is verdict enough
         error = self.endpoint.scrubbed(self.endpoint.dialect.refusal(incoming.status, body))
-        error.dialect = self.endpoint.dialect.name
         if isinstance(error, AuthRefused):  # the provider's words are for us, not for our caller
             error.message = f"{self.endpoint.provider} refused the gateway's API key ({incoming.status})"
         asked_s = parse_retry_after(incoming.headers.get, self._clock.wall_ns() / 1e9)
         if asked_s is not None:  # else what the body says, where its dialect has a place for it
             error.retry_after_s = asked_s
         content_type = incoming.headers.get("content-type") or "application/json"
-        error.headers = {"content-type": self.endpoint.scrub_text(content_type)}
+        error.headers = {
+            "content-type": self.endpoint.scrub_text(content_type),
+            **{name.decode("latin-1"): value.decode("latin-1") for name, value in self.forwarded},
+        }
         return error
 
     async def _until_commit(self, incoming: Incoming) -> bytes:

@@ -65,7 +65,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
         return self.scrub(text[:_MAX_HEADER].encode()).decode(errors="replace")
 
     def scrubbed(self, error: ProviderError) -> ProviderError:
-        """``error``, with everything that the provider said in it scrubbed."""
+        """``error`` as this provider's, with everything that it said in it scrubbed."""
+        error.dialect = self.dialect.name
         error.body = self.scrub(error.body)
         error.message = self.scrub(error.message.encode()).decode()
         error.args = (error.message,)

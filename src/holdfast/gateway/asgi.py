@@ -10,7 +10,9 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Message", "Receive", "Request", "Scope", "Send", "respond"]
+    from holdfast.dialects.base import Dialect
+
+__all__ = ["Message", "Receive", "Request", "Scope", "Send", "request_ids", "respond"]
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -32,6 +34,9 @@ class Request(msgspec.Struct, kw_only=True):
     started_at: float
     """Monotonic seconds."""
     started_ns: int
+    voice: Dialect
+    """In which it is answered, errors too."""
+    query: bytes = b""
     key: str = "local"
     """The name of the caller's key."""
     told: HeaderList = []  # msgspec copies an empty mutable default for each instance
@@ -53,6 +58,14 @@ class Request(msgspec.Struct, kw_only=True):
                 pass
 
 
+def request_ids(request: Request) -> HeaderList:
+    """The request's id, where its caller's SDK looks for it and where everybody can find it."""
+    said = request.id.encode()
+    ids = [(b"x-request-id", said), (b"x-holdfast-request-id", said)]
+    header = request.voice.request_id_header
+    return ids if header == b"x-request-id" else [*ids, (header, said)]
+
+
 async def respond(
     request: Request,
     status: int,
@@ -65,8 +78,7 @@ async def respond(
     fields: HeaderList = [
         (b"content-type", content_type),
         (b"content-length", b"%d" % len(body)),
-        (b"x-request-id", request.id.encode()),
-        (b"x-holdfast-request-id", request.id.encode()),
+        *request_ids(request),
         *headers,
     ]
     request.answered = True

@@ -10,8 +10,8 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 from functools import lru_cache
-from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Final
+from urllib.parse import parse_qs, urlsplit
 
 from holdfast.errors import Forbidden, Unauthenticated
 
@@ -37,7 +37,7 @@ class Gatekeeper:
         self._by_hash = {key.sha256: key for key in keys}
         self._local_only = local_only
 
-    def admit(self, headers: Mapping[bytes, bytes]) -> Key | None:
+    def admit(self, headers: Mapping[bytes, bytes], query: bytes = b"") -> Key | None:
         """The caller's key; None where none is needed.
 
         Raises:
@@ -45,7 +45,7 @@ class Gatekeeper:
             Forbidden: the request may come from a web page.
         """
         if not self._local_only:
-            return self._known(headers)
+            return self._known(headers, query)
         host = headers.get(b"host", b"").decode("latin-1")
         if not _is_loopback_name(host):
             raise Forbidden(
@@ -61,15 +61,33 @@ class Gatekeeper:
             )
         return None
 
-    def _known(self, headers: Mapping[bytes, bytes]) -> Key:
-        scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
-        if scheme.lower() != b"bearer" or not token.strip():
-            raise Unauthenticated("an API key is needed: send it as `Authorization: Bearer <key>`")
+    def _known(self, headers: Mapping[bytes, bytes], query: bytes) -> Key:
+        token = _token(headers, query)
+        if not token:
+            raise Unauthenticated(
+                "an API key is needed: send it as `Authorization: Bearer <key>`, `x-api-key`, `x-goog-api-key` or `api-key`"
+            )
         # Looked up by hash: how long that takes tells nothing about the keys.
-        key = self._by_hash.get(hashlib.sha256(token.strip()).digest())
+        key = self._by_hash.get(hashlib.sha256(token).digest())
         if key is None:
             raise Unauthenticated("this API key is not known here")
         return key
+
+
+_KEY_HEADERS: Final = (b"x-api-key", b"x-goog-api-key", b"api-key")
+"""Anthropic's, Google's and Azure's."""
+
+
+def _token(headers: Mapping[bytes, bytes], query: bytes) -> bytes:
+    """The caller's key, by whichever way its SDK sends it; empty where there is none."""
+    scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
+    if scheme.lower() == b"bearer" and token.strip():
+        return token.strip()
+    for name in _KEY_HEADERS:
+        if token := headers.get(name, b"").strip():
+            return token
+    # Google's REST examples put it here. It is never logged: no log line of ours has the query.
+    return parse_qs(query).get(b"key", [b""])[-1].strip() if query else b""
 
 
 @lru_cache(

@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from holdfast.gateway.paths import AZURE_VERBS, GEMINI_VERBS, MODELS, POSTS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["openapi"]
+
+_TEMPLATES: Final[Mapping[str, str]] = {
+    f"/{version}/models/{{model}}:{verb}": dialect
+    for version in ("v1", "v1beta", "v1alpha")
+    for verb, (dialect, _) in GEMINI_VERBS.items()
+} | {f"/openai/deployments/{{model}}/{verb}": dialect for verb, dialect in AZURE_VERBS.items()}
+
+_SUMMARIES: Final[Mapping[str, str]] = {
+    "anthropic": "A message, in Anthropic's Messages format",
+    "anthropic_count_tokens": "How many tokens a message has, counted by an Anthropic target",
+    "gemini": "Content, in Gemini's format",
+    "gemini_count_tokens": "How many tokens a content has, counted by a Gemini target",
+    "openai_chat": "A chat completion, in OpenAI's Chat Completions format",
+    "openai_embeddings": "Embeddings, in OpenAI's format",
+    "openai_responses": "A response, in OpenAI's Responses format",
+}
 
 
 def openapi(version: str) -> dict[str, Any]:
     """An OpenAPI 3.1 document. Request fields that a provider knows and we don't are allowed: they travel on."""
-    error = {"$ref": "#/components/responses/Error"}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -19,46 +40,13 @@ def openapi(version: str) -> dict[str, Any]:
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
-        "security": [{}, {"bearer": []}],
+        "security": [{}, {"bearer": []}, {"x-api-key": []}, {"x-goog-api-key": []}, {"api-key": []}],
         "paths": {
-            "/v1/chat/completions": {
-                "post": {
-                    "operationId": "createChatCompletion",
-                    "summary": "A chat completion, in OpenAI's Chat Completions format",
-                    "parameters": [
-                        _header("x-holdfast-session", "Names a session in the ledger.", r"^[\w.:/-]{1,64}$"),
-                        _header("x-holdfast-tags", "Tags for the ledger: `team=search,env=prod`.", None),
-                        _header("x-request-timeout", "Seconds that the caller will wait in all.", None),
-                    ],
-                    "requestBody": {
-                        "required": True,
-                        "content": {
-                            "application/json": {"schema": {"$ref": "#/components/schemas/ChatRequest"}}
-                        },
-                    },
-                    "responses": {
-                        "200": {
-                            "description": "The answer, whole or as a stream of server-sent events.",
-                            "headers": _answer_headers(),
-                            "content": {
-                                "application/json": {"schema": {"type": "object"}},
-                                "text/event-stream": {"schema": {"type": "string"}},
-                            },
-                        },
-                        **dict.fromkeys(_REFUSALS, error),
-                    },
-                }
-            },
-            "/v1/models": {
-                "get": {
-                    "operationId": "listModels",
-                    "summary": "Every name that may be asked for: routes and their targets",
-                    "responses": {
-                        "200": _json("The list."),
-                        **dict.fromkeys(("401", "403", "405"), error),
-                    },
-                }
-            },
+            **{path: {"post": _ask(path, place.dialect)} for path, place in POSTS.items()},
+            **{path: {"post": _ask(path, dialect)} for path, dialect in _TEMPLATES.items()},
+            "/": {"get": _greeting()},
+            **{path: {"get": _models(path)} for path in MODELS},
+            **{f"{path}/{{model}}": {"get": _models(path, one=True)} for path in MODELS},
             "/health/live": {"get": _probe("isLive", "The process answers")},
             "/health/ready": {"get": _probe("isReady", "The gateway takes requests; 503 says why not")},
             "/metrics": {
@@ -70,7 +58,7 @@ def openapi(version: str) -> dict[str, Any]:
                             "description": "The text format.",
                             "content": {"text/plain": {"schema": {"type": "string"}}},
                         },
-                        **dict.fromkeys(("401", "403", "405"), error),
+                        **dict.fromkeys(("401", "403", "405"), _SAID),
                     },
                 }
             },
@@ -80,25 +68,48 @@ def openapi(version: str) -> dict[str, Any]:
                     "summary": "This document",
                     "responses": {
                         "200": _json("OpenAPI 3.1."),
-                        **dict.fromkeys(("401", "403", "405"), error),
+                        **dict.fromkeys(("401", "403", "405"), _SAID),
                     },
                 }
             },
         },
         "components": {
-            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer"},
+                **{
+                    name: {"type": "apiKey", "in": "header", "name": name}
+                    for name in ("x-api-key", "x-goog-api-key", "api-key")
+                },
+            },
             "responses": {
                 "Error": {
                     "description": "What was wrong, and what would be right.",
                     "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
                 }
             },
-            "schemas": {"ChatRequest": _CHAT_REQUEST, "Error": _ERROR},
+            "schemas": {"ChatRequest": _CHAT_REQUEST, "AnyRequest": _ANY_REQUEST, "Error": _ERROR},
         },
     }
 
 
-_REFUSALS = ("400", "401", "402", "403", "404", "405", "408", "413", "415", "429", "500", "502", "503", "504")
+_SAID = {"$ref": "#/components/responses/Error"}
+_REFUSALS = (
+    "400",
+    "401",
+    "402",
+    "403",
+    "404",
+    "405",
+    "408",
+    "413",
+    "415",
+    "429",
+    "500",
+    "501",
+    "502",
+    "503",
+    "504",
+)
 
 _ERROR: dict[str, Any] = {
     "type": "object",
@@ -128,6 +139,8 @@ _ERROR: dict[str, Any] = {
         }
     },
 }
+
+_ANY_REQUEST: dict[str, Any] = {"type": "object", "additionalProperties": True}
 
 _CHAT_REQUEST: dict[str, Any] = {
     "type": "object",
@@ -167,6 +180,68 @@ _CHAT_REQUEST: dict[str, Any] = {
 }
 
 
+def _ask(path: str, dialect: str) -> dict[str, Any]:
+    """The operation that asks for an answer."""
+    body = "ChatRequest" if dialect == "openai_chat" else "AnyRequest"
+    content = {"application/json": {"schema": {"type": "object"}}}
+    if dialect in ("openai_chat", "openai_responses", "anthropic", "gemini"):
+        content["text/event-stream"] = {"schema": {"type": "string"}}
+    return {
+        "operationId": _name("ask", path),
+        "summary": _SUMMARIES[dialect],
+        "parameters": [
+            *_in_path(path),
+            _header("x-holdfast-session", "Names a session in the ledger.", r"^[\w.:/-]{1,64}$"),
+            _header("x-holdfast-tags", "Tags for the ledger: `team=search,env=prod`.", None),
+            _header("x-request-timeout", "Seconds that the caller will wait in all.", None),
+        ],
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{body}"}}},
+        },
+        "responses": {
+            "200": {
+                "description": "The answer, whole or as a stream.",
+                "headers": _answer_headers(),
+                "content": content,
+            },
+            **dict.fromkeys(_REFUSALS, _SAID),
+        },
+    }
+
+
+def _models(path: str, *, one: bool = False) -> dict[str, Any]:
+    return {
+        "operationId": _name("model" if one else "models", path),
+        "summary": "One name that may be asked for"
+        if one
+        else "Every name that may be asked for: routes and their targets; in the shape of the caller's SDK",
+        "parameters": _in_path(path + "/{model}") if one else [],
+        "responses": {
+            "200": _json("In OpenAI's, Anthropic's or Gemini's shape."),
+            **dict.fromkeys(("400", "401", "403", "404", "405"), _SAID),
+        },
+    }
+
+
+def _greeting() -> dict[str, Any]:
+    return {
+        "operationId": "greet",
+        "summary": "Who is here, for clients that knock first",
+        "security": [{}],
+        "responses": {"200": _json("Name and version."), "405": _SAID},
+    }
+
+
+def _name(verb: str, path: str) -> str:
+    return "_".join((verb, *re.findall(r"\w+", path)))
+
+
+def _in_path(path: str) -> list[dict[str, Any]]:
+    schema = {"type": "string", "minLength": 1, "maxLength": 256}
+    return [{"name": "model", "in": "path", "required": True, "schema": schema}] if "{model}" in path else []
+
+
 def _json(description: str) -> dict[str, Any]:
     return {"description": description, "content": {"application/json": {"schema": {"type": "object"}}}}
 
@@ -194,6 +269,8 @@ def _answer_headers() -> dict[str, Any]:
         "x-holdfast-request-id": "The request's id in the ledger.",
         "x-holdfast-provider": "Who served.",
         "x-holdfast-model": "The model as sent to the provider.",
+        "x-holdfast-deployment": "Which of the provider's keys or addresses, where it has several.",
+        "x-holdfast-dropped": "Fields that the target can't say and the route permits to leave out.",
         "x-holdfast-attempts": "How many attempts were begun.",
         "x-holdfast-max-output-tokens": "The output limit that the route set, where the request named none.",
         "x-holdfast-cost-usd": "What it cost, where that is known by then.",

@@ -130,7 +130,8 @@ class Door:
         scope = {
             "type": "http",
             "method": method,
-            "path": path,
+            "path": path.partition("?")[0],
+            "query_string": path.partition("?")[2].encode(),
             "headers": [(name.encode(), value.encode("latin-1")) for name, value in fields.items()],
         }
         await self.gateway(scope, inbox.get, send)

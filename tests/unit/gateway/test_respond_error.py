@@ -24,7 +24,7 @@ from holdfast.errors import (
     TargetsFailed,
 )
 from holdfast.gateway.asgi import Request
-from holdfast.gateway.chat import respond_error
+from holdfast.gateway.door import respond_error
 
 
 def every(kind: type[HoldfastError]) -> set[type[HoldfastError]]:
@@ -60,8 +60,9 @@ def said(error: HoldfastError) -> tuple[int, dict[str, str], bytes]:
         send=send,
         started_at=0.0,
         started_ns=0,
+        voice=OpenAIChat(),
     )
-    asyncio.run(respond_error(request, error, OpenAIChat()))
+    asyncio.run(respond_error(request, error))
     start, body = messages
     headers = {name.decode(): value.decode() for name, value in start["headers"]}
     assert int(headers["content-length"]) == len(body["body"])
@@ -101,8 +102,18 @@ def test_all_that_failed_are_listed():
 @pytest.mark.parametrize("kind", [RequestRefused, ContentRefused, ContextTooLong, ModelMissing])
 def test_the_callers_fault_goes_out_in_the_providers_own_bytes(kind):
     error = kind("no", upstream_status=418, body=b"teapot", headers={"content-type": "text/plain"})
+    error.dialect = OpenAIChat.name
     status, headers, body = said(error)
     assert (status, body, headers["content-type"]) == (418, b"teapot", "text/plain")
+
+
+@pytest.mark.parametrize("kind", [RequestRefused, ContentRefused, ContextTooLong, ModelMissing])
+def test_the_words_of_another_dialect_are_said_in_the_callers(kind):
+    error = kind("no", upstream_status=418, body=b'{"type":"error"}')
+    error.dialect = "another"
+    _, headers, body = said(error)
+    assert headers["content-type"] == "application/json"
+    assert msgspec.json.decode(body)["error"]["message"] == "no"
 
 
 @pytest.mark.parametrize("kind", [tree.AuthRefused, tree.RateLimited, tree.ServerFailed])

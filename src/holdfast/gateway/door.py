@@ -1,4 +1,4 @@
-"""``POST /v1/chat/completions``: a body in, an exchange through the engine, bytes out."""
+"""One request of any dialect: a body in, an exchange through the engine, bytes out."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import re
 from typing import TYPE_CHECKING
 
 import structlog
+from msgspec.structs import replace
 
 from holdfast.engine.attempt import Limits
 from holdfast.engine.exchange import KEEPALIVE_S, Call
@@ -23,7 +24,7 @@ from holdfast.errors import (
     RequestRefused,
     RequestTimeout,
 )
-from holdfast.gateway.asgi import respond
+from holdfast.gateway.asgi import request_ids, respond
 from holdfast.gateway.body import read_body
 from holdfast.money.cost import format_usd
 from holdfast.resilience.timeout import timers
@@ -33,41 +34,40 @@ if TYPE_CHECKING:
 
     from holdfast.app import App
     from holdfast.config import Key
-    from holdfast.dialects.base import Dialect
+    from holdfast.dialects.gemini.array import ArrayFraming
     from holdfast.engine.exchange import Exchange
     from holdfast.gateway.asgi import Request
+    from holdfast.gateway.paths import Place
     from holdfast.resilience.timeout import Alarm
 
-__all__ = ["ChatDoor", "Running", "respond_error"]
+__all__ = ["Door", "Running", "respond_error"]
 
 _log = structlog.get_logger("holdfast.gateway")
 
 _TAG = re.compile(r"[\w.:/-]{1,64}")
 _MAX_TAGS = 16
-_COMMENT = b": waiting\n\n"
 _WATCH_AFTER_S = 0.05
 
 
-class ChatDoor:
-    """Serves one dialect's completions."""
+class Door:
+    """Serves every dialect's requests: they differ in the place that they came to, and in nothing else."""
 
-    __slots__ = ("_app", "_dialect", "_max_body", "_read_s")
+    __slots__ = ("_app", "_max_body", "_read_s")
 
-    def __init__(self, app: App, dialect: Dialect) -> None:
+    def __init__(self, app: App) -> None:
         self._app = app
-        self._dialect = dialect
         self._max_body = app.config.gateway.max_body_bytes
         self._read_s = app.config.gateway.read_s
 
-    async def serve(self, request: Request, key: Key | None, running: set[Running]) -> None:
+    async def serve(self, request: Request, place: Place, key: Key | None, running: set[Running]) -> None:
         """Answers the request, whatever happens to it on the way.
 
         Raises:
             HoldfastError: it was refused before it was accepted; the caller of this method says so.
         """
         body = await read_body(request, limit=self._max_body, read_s=self._read_s)
-        exchange = self._app.engine.exchange(self._call(request, key, body))
-        run = Running(request, exchange)
+        exchange = self._app.engine.exchange(self._call(request, place, key, body))
+        run = Running(request, exchange, _array() if place.array else None)
         running.add(run)
         try:
             await run.relay()
@@ -77,20 +77,27 @@ class ChatDoor:
             if error.status >= 500:
                 _log.warning("request failed", request_id=request.id, error=error.label, reason=error.message)
             request.told = _attribution(exchange)  # an error says as well how many attempts it took
-            await respond_error(request, error, self._dialect)
+            await respond_error(request, error)
         finally:
             running.discard(run)
             run.end()
 
-    def _call(self, request: Request, key: Key | None, body: bytes) -> Call:
-        envelope = self._dialect.read_request(body)
+    def _call(self, request: Request, place: Place, key: Key | None, body: bytes) -> Call:
+        dialect = request.voice
+        envelope = dialect.read_request(body)
+        if place.model is not None or place.stream is not None:
+            envelope = replace(
+                envelope,
+                model=envelope.model if place.model is None else place.model,
+                stream=envelope.stream if place.stream is None else place.stream,
+            )
         resolved = self._app.routes.resolve(envelope.model)
         if key is not None and not key.permits(resolved.route, envelope.model):
             raise Forbidden(f"the key {key.name!r} may not use the model {envelope.model!r}", param="model")
         headers = request.headers
         return Call(
             id=request.id,
-            dialect=self._dialect,
+            dialect=dialect,
             envelope=envelope,
             resolved=resolved,
             started_at=request.started_at,
@@ -99,7 +106,15 @@ class ChatDoor:
             session=_session(request) if b"x-holdfast-session" in headers else None,
             tags=_tags(request) if b"x-holdfast-tags" in headers else {},
             limits=_limits(headers),
+            headers=_forwarded(headers, dialect.forwarded) if dialect.forwarded else (),
+            query=place.query,
         )
+
+
+def _array() -> ArrayFraming:
+    from holdfast.dialects.gemini.array import ArrayFraming
+
+    return ArrayFraming()
 
 
 class Running:
@@ -107,6 +122,7 @@ class Running:
 
     __slots__ = (
         "_exchange",
+        "_framing",
         "_request",
         "_sending_since",
         "_stall_timer",
@@ -115,9 +131,10 @@ class Running:
         "_watch_alarm",
     )
 
-    def __init__(self, request: Request, exchange: Exchange) -> None:
+    def __init__(self, request: Request, exchange: Exchange, framing: ArrayFraming | None = None) -> None:
         self._request = request
         self._exchange = exchange
+        self._framing = framing
         self._task: asyncio.Task[object] | None = asyncio.current_task()
         self._watch: asyncio.Task[None] | None = None
         self._watch_alarm: Alarm | None = None
@@ -181,7 +198,7 @@ class Running:
         await respond(self._request, 200, body, headers=_attribution(exchange))
 
     async def _stream(self) -> None:
-        exchange, send = self._exchange, self._request.send
+        exchange, send, framing = self._exchange, self._request.send, self._framing
         keepalive_s = exchange.call.resolved.policy.keepalive_s
         if keepalive_s > 0:
             if not await self._open_with_comments(keepalive_s):
@@ -195,6 +212,8 @@ class Running:
         while True:
             data = await exchange.read()
             more = not exchange.over
+            if framing is not None:
+                data = framing.feed(data) if more else framing.feed(data) + framing.finish()
             self._sending_since = clock.monotonic()
             await send({"type": "http.response.body", "body": data, "more_body": more})
             self._sending_since = None
@@ -205,12 +224,13 @@ class Running:
         """Status and headers: from here on no failure can have a status of its own."""
         request = self._request
         request.answered = True
+        framing = self._framing
+        content_type = request.voice.stream_content_type if framing is None else framing.content_type
         fields = [
-            (b"content-type", self._exchange.call.dialect.stream_content_type.encode()),
+            (b"content-type", content_type.encode()),
             (b"cache-control", b"no-cache"),
             (b"x-accel-buffering", b"no"),
-            (b"x-request-id", request.id.encode()),
-            (b"x-holdfast-request-id", request.id.encode()),
+            *request_ids(request),
             *headers,
         ]
         await request.send({"type": "http.response.start", "status": 200, "headers": fields})
@@ -224,7 +244,8 @@ class Running:
                 if not self._request.answered:
                     self._exchange.told_early()
                     await self._send_head([(b"x-holdfast-keepalive", b"early")])
-                await self._request.send({"type": "http.response.body", "body": _COMMENT, "more_body": True})
+                waiting = self._framed(self._request.voice.comment("waiting"))
+                await self._request.send({"type": "http.response.body", "body": waiting, "more_body": True})
                 wait_s = min(keepalive_s, KEEPALIVE_S)
             opening.result()
         except HoldfastError as error:
@@ -241,8 +262,13 @@ class Running:
     async def _say_broken(self, error: HoldfastError) -> None:
         """The stream's last words: one error event, no end marker."""
         call = self._exchange.call
-        frame = call.dialect.error_frame(error, call.id)
+        frame = self._framed(call.dialect.error_frame(error, call.id))
+        if self._framing is not None:
+            frame += self._framing.finish()
         await self._request.send({"type": "http.response.body", "body": frame})
+
+    def _framed(self, data: bytes) -> bytes:
+        return data if self._framing is None else self._framing.feed(data)
 
     def _arm_stall_timer(self) -> None:
         """Looks now and then whether a send has been stuck: a timer for each send would cost more than the send."""
@@ -259,8 +285,9 @@ class Running:
         self._arm_stall_timer()
 
 
-async def respond_error(request: Request, error: HoldfastError, dialect: Dialect) -> None:
-    """Says an error. What the caller got wrong, the provider tells in its own words."""
+async def respond_error(request: Request, error: HoldfastError) -> None:
+    """Says an error in the caller's dialect. What the caller got wrong, a provider that speaks it tells in its own words."""
+    dialect = request.voice
     headers: list[tuple[bytes, bytes]] = [*request.told]
     if error.retry_after_s is not None:
         headers.append((b"retry-after", b"%d" % math.ceil(error.retry_after_s)))
@@ -271,9 +298,13 @@ async def respond_error(request: Request, error: HoldfastError, dialect: Dialect
         )  # we retried already: another layer of retries makes a storm
     if isinstance(error, Draining | BodyTooLarge | RequestTimeout):
         headers.append((b"connection", b"close"))
-    if isinstance(error, RequestRefused | ModelMissing) and error.body:
+    if isinstance(error, RequestRefused | ModelMissing) and error.body and error.dialect == dialect.name:
         content_type = error.headers.get("content-type", "application/json").encode("latin-1")
         status, body = error.upstream_status, error.body
+        headers += _forwarded(
+            {name.encode("latin-1"): value.encode("latin-1") for name, value in error.headers.items()},
+            dialect.forwarded,
+        )
         await respond(request, status, body, content_type=content_type, headers=headers)
         return
     await respond(request, error.status, dialect.error_body(error, request.id), headers=headers)
@@ -285,6 +316,11 @@ def _attribution(exchange: Exchange) -> list[tuple[bytes, bytes]]:
     if target is not None:
         headers.append((b"x-holdfast-provider", target.provider.encode("latin-1", "replace")))
         headers.append((b"x-holdfast-model", target.model.encode("latin-1", "replace")))
+        if target.deployment:
+            headers.append((b"x-holdfast-deployment", target.deployment.encode("latin-1", "replace")))
+        if exchange.dropped:
+            headers.append((b"x-holdfast-dropped", ", ".join(exchange.dropped).encode("latin-1", "replace")))
+        headers += exchange.forwarded
     if exchange.output_limit is not None:
         headers.append((b"x-holdfast-max-output-tokens", b"%d" % exchange.output_limit))
     if exchange.cost_nano is not None:
@@ -322,15 +358,18 @@ def _tags(request: Request) -> dict[str, str]:
 def _limits(headers: Mapping[bytes, bytes]) -> Limits:
     """The time that the caller's SDK will wait: after it nobody listens."""
     read_s = _seconds(headers.get(b"x-stainless-read-timeout"))
-    totals = [
-        total
-        for name in (b"x-stainless-timeout", b"x-request-timeout")
-        if (total := _seconds(headers.get(name))) is not None
-    ]
+    totals = [total for name in _TOTALS if (total := _seconds(headers.get(name))) is not None]
     return Limits(read_s, min(totals) if totals else None) if read_s is not None or totals else _NO_LIMITS
 
 
 _NO_LIMITS = Limits()
+_TOTALS = (b"x-stainless-timeout", b"x-server-timeout", b"x-request-timeout")  # the second is Google's SDK's
+
+
+def _forwarded(
+    headers: Mapping[bytes, bytes], prefixes: tuple[bytes, ...]
+) -> tuple[tuple[bytes, bytes], ...]:
+    return tuple((name, value) for name, value in headers.items() if name.startswith(prefixes))
 
 
 def _seconds(value: bytes | None) -> float | None:

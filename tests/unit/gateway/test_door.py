@@ -13,7 +13,7 @@ from tests.simulation.chat_wire import PING, chunk, hear, refuses, request, spea
 from tests.unit.gateway.door import CONFIG, Door, Said
 
 from holdfast.engine.attempt import Limits
-from holdfast.gateway.chat import _limits
+from holdfast.gateway.door import _limits
 from holdfast.testing.virtual_time import VirtualClock, run_virtual
 
 if TYPE_CHECKING:
