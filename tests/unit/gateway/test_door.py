@@ -299,7 +299,10 @@ def test_keepalive_sends_the_head_early_and_says_so():
     [
         ("GET", "/v1/models", 200), ("GET", "/metrics", 200), ("GET", "/openapi.json", 200), ("GET", "/health/live", 200),
         ("GET", "/health/ready", 200), ("POST", "/v1/models", 405), ("GET", "/v1/chat/completions", 405),
-        ("POST", "/health/live", 405), ("GET", "/v1/chat/completion", 404), ("GET", "/", 404), ("PUT", "/é", 404),
+        ("POST", "/health/live", 405), ("GET", "/v1/chat/completion", 404), ("GET", "/", 200), ("HEAD", "/", 200),
+        ("HEAD", "/health/live", 200), ("POST", "/", 405), ("GET", "/v1", 404),
+        ("GET", "/v1/models/chat", 200), ("GET", "/v1beta/models/a/m", 200), ("GET", "/v1/models/nobody-knows", 404),
+        ("PUT", "/é", 404),
     ],
 )  # fmt: skip
 def test_paths_and_methods(method, path, status):
