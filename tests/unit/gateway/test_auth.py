@@ -108,3 +108,18 @@ def test_nothing_else_is_a_key(said):
 def test_with_keys_a_host_of_this_machine_is_no_excuse():
     with pytest.raises(Unauthenticated):
         Gatekeeper([KEY], local_only=False).admit(headers(host="127.0.0.1"))
+
+
+@pytest.mark.parametrize("name", ["x_api_key", "x_goog_api_key", "api_key"])
+def test_every_sdks_header_carries_a_key(name):
+    assert KEYED.admit(headers(**{name: "hf-secret"})) is KEY
+    with pytest.raises(Unauthenticated):
+        KEYED.admit(headers(**{name: "hf-other"}))
+    assert KEYED.admit(headers(authorization="Basic x", **{name: "hf-secret"})) is KEY
+
+
+def test_a_key_in_the_query_as_google_has_it():
+    assert KEYED.admit(headers(), b"alt=sse&key=hf-secret") is KEY
+    for query in (b"", b"key=", b"key=other", b"akey=hf-secret", b"%"):
+        with pytest.raises(Unauthenticated):
+            KEYED.admit(headers(), query)
