@@ -9,9 +9,10 @@ from holdfast.transport.base import (
     Transport,
     TransportStats,
 )
-from holdfast.transport.connect import tls_context
 from holdfast.transport.headers import Headers
 from holdfast.transport.pool import HttpTransport
+from holdfast.transport.proxy import Proxy
+from holdfast.transport.tls import check_ca_file, tls_context
 
 __all__ = [
     "BodyTooLong",
@@ -21,7 +22,9 @@ __all__ = [
     "Incoming",
     "Origin",
     "Outgoing",
+    "Proxy",
     "Transport",
     "TransportStats",
+    "check_ca_file",
     "tls_context",
 ]

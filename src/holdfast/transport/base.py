@@ -3,19 +3,20 @@
 Errors, by what happened to the request:
 
 - ``ValueError``: it could not be written safely (a line break in a header); nothing was sent.
-- ``ConnectFailed``: no connection; nothing was sent.
+- ``ConnectFailed``: no connection, or a proxy that refused us; nothing was sent to the origin.
 - :class:`ConnectionBroken` (a ``ConnectionLost``): it was sent, at least in part, and the answer didn't come whole.
 - ``BadAnswer``: what came isn't HTTP, or goes beyond a limit (:class:`BodyTooLong`).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
 import msgspec
 
 from holdfast.errors import BadAnswer, ConnectionLost
+from holdfast.transport.proxy import DEFAULT_PORTS, Proxy, host_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,37 +34,43 @@ __all__ = [
     "read_whole",
 ]
 
-_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
-
 
 class Origin(msgspec.Struct, frozen=True, cache_hash=True):
-    """Where to connect. ``host`` is a name or an IP literal, IPv6 without brackets."""
+    """Where to connect, and how: connections are shared only by requests that have all of it in common.
+
+    ``host`` is a name or an IP literal, IPv6 without brackets.
+    """
 
     scheme: str
     host: str
     port: int
+    proxy: Proxy | None = None
+    """Reached through it, which also looks up the host's name. The environment's proxies are never used."""
+    ca_file: str | None = None
+    """PEM file of the roots to trust instead of the system's."""
 
     @classmethod
-    def parse(cls, url: str) -> Origin:
+    def parse(cls, url: str, *, proxy: Proxy | None = None, ca_file: str | None = None) -> Origin:
         """The origin of an ``http`` or ``https`` URL.
 
         Raises:
             ValueError: another scheme, no host, a user name in it, or a port that is none.
         """
         parts = urlsplit(url)
-        if parts.scheme not in _DEFAULT_PORTS:
+        if parts.scheme not in DEFAULT_PORTS:
             raise ValueError(f"the scheme of {parts.scheme}://… must be http or https")
         if not parts.hostname:
             raise ValueError("a base URL needs a host: https://host[:port]/path")
         if "@" in parts.netloc:
             raise ValueError("a base URL carries no user name or password: set an API key instead")
-        return cls(parts.scheme, parts.hostname, parts.port or _DEFAULT_PORTS[parts.scheme])
+        port = parts.port or DEFAULT_PORTS[parts.scheme]
+        return cls(parts.scheme, host_of(parts), port, proxy, ca_file)
 
     @property
     def authority(self) -> str:
         """As the ``Host`` header has it: brackets around IPv6, the port only where it isn't the scheme's own."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == _DEFAULT_PORTS.get(self.scheme) else f"{host}:{self.port}"
+        return host if self.port == DEFAULT_PORTS.get(self.scheme) else f"{host}:{self.port}"
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.authority}"
@@ -166,8 +173,9 @@ class Transport(Protocol):
 
         Args:
             request: what to send; it is sent at most once.
-            connect_s: seconds for name look-up, TCP and TLS together, where a new connection is needed.
+            connect_s: seconds for name look-up, TCP, proxy and TLS together, where a new connection is needed.
             on_sent: called just before the first byte leaves. If it wasn't, nothing was sent, whatever happened.
+                If it was, ``ConnectFailed`` still says that nothing reached the origin (its proxy refused us).
 
         Raises:
             ValueError, ConnectFailed, ConnectionBroken, BadAnswer: see the module.

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 from typing import TYPE_CHECKING, Final
 
 from holdfast.errors import ConnectFailed
 from holdfast.transport.base import TransportStats
-from holdfast.transport.connect import Connector, tls_context
+from holdfast.transport.connect import Connector
 from holdfast.transport.http1 import Connection
 from holdfast.transport.request_head import request_head
+from holdfast.transport.tls import Trust
+from holdfast.transport.tunnel import refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,6 +30,10 @@ meets their close in flight is lost, and a second one might be a second bill."""
 class HttpTransport:
     """The ``Transport`` over real sockets: HTTP/1.1, pooled, as many connections as there are requests at a time.
 
+    Proxies and CA files come with each :class:`Origin`. No environment variable is read: ``HTTPS_PROXY``, ``NO_PROXY``
+    and their like change nothing. An ``https`` origin is reached by CONNECT, with TLS to the origin inside; a plain one is
+    asked for at its proxy, whose own errors then look like the origin's, but for the one that nobody else says (407).
+
     Bound to the loop it is first used on. A request is written once and never again: where a used connection turns out
     to be closed before we wrote, another is taken; once bytes left, what happens is the caller's to know.
     """
@@ -45,13 +50,13 @@ class HttpTransport:
 
         Args:
             idle_s: seconds an unused connection is kept, less where the server's ``Keep-Alive: timeout=`` says so.
-            max_idle_per_origin: how many are kept for each scheme, host and port.
-            ca_file: PEM file of roots to trust beside the system's.
+            max_idle_per_origin: how many are kept for each origin.
+            ca_file: PEM file of roots to trust beside the system's, for origins that name no file of their own.
             verify: False accepts any certificate: for tests on one's own machine.
         """
         self._idle_s = idle_s
         self._max_idle = max_idle_per_origin
-        self._connector = Connector(functools.cache(lambda: tls_context(ca_file=ca_file, verify=verify)))
+        self._connector = Connector(Trust(ca_file=ca_file, verify=verify))
         self._pools: dict[
             Origin, _Pool
         ] = {}  # an entry for each origin ever used: they come from configuration
@@ -62,7 +67,7 @@ class HttpTransport:
         self, request: Outgoing, *, connect_s: float, on_sent: Callable[[], None] | None = None
     ) -> Answer:
         pool = self._pools.get(request.origin) or self._new_pool(request.origin)
-        head = request_head(request, pool.host)
+        head = request_head(request, pool.host, pool.shown)
         if self._closed:
             raise RuntimeError("this transport is closed")
         if self._loop is not asyncio.get_running_loop():
@@ -74,6 +79,9 @@ class HttpTransport:
             on_sent()
         answer = connection.start(head, request.body, no_body=request.method == "HEAD")
         await answer.head()
+        if answer.status == 407 and pool.shown is not None and request.origin.proxy is not None:
+            answer.close()
+            raise ConnectFailed(refusal(request.origin, request.origin.proxy, 407))
         return answer
 
     async def aclose(self) -> None:
@@ -117,6 +125,9 @@ class _Pool:
         self, origin: Origin, loop: asyncio.AbstractEventLoop, *, idle_s: float, max_idle: int
     ) -> None:
         self.host = origin.authority.encode("latin-1")
+        plain = origin.proxy if origin.scheme == "http" else None
+        self.shown = plain.authorization if plain is not None else None
+        """To the proxy with every request, where requests go to a proxy: else it is told once, with CONNECT."""
         self.open: set[Connection] = set()
         self.idle: list[Connection] = []  # in the order of their release: the coldest first
         self.created = 0

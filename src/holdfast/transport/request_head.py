@@ -23,6 +23,8 @@ _OURS: Final = frozenset(
         b"expect",
         b"host",
         b"keep-alive",
+        b"proxy-authorization",
+        b"proxy-connection",
         b"te",
         b"trailer",
         b"transfer-encoding",
@@ -31,14 +33,23 @@ _OURS: Final = frozenset(
 )
 
 
-def request_head(request: Outgoing, host: bytes) -> bytes:
-    """The bytes up to and with the empty line. ``host`` is the origin's authority.
+def request_head(request: Outgoing, host: bytes, shown: bytes | None = None) -> bytes:
+    """The bytes up to and with the empty line.
+
+    Args:
+        request: what is sent.
+        host: the origin's authority.
+        shown: None, or the request goes to a proxy that is asked for ``http://host/target`` (RFC 9112 §3.2.2) and shown
+            this ``Proxy-Authorization``, if it isn't empty.
 
     Raises:
         ValueError: a name, value, method or target that would change the message's shape. Values aren't shown: they
             may be secret.
     """
-    prefix = _prefix(request.method, request.target, host, request.headers)
+    if shown is None:
+        prefix = _prefix(request.method, request.target, host, request.headers)
+    else:
+        prefix = _proxied_prefix(request.method, request.target, host, request.headers, shown)
     if request.body or request.method not in _BODILESS:
         return b"%b\r\ncontent-length: %d\r\n\r\n" % (prefix, len(request.body))
     return prefix + b"\r\n\r\n"
@@ -58,6 +69,16 @@ def _prefix(method: str, target: str, host: bytes, headers: tuple[tuple[bytes, b
     if head.count(b"\n") != breaks or head.count(b"\r") != breaks or b"\0" in head:
         raise ValueError(_blame(headers))
     return head
+
+
+@functools.lru_cache(_KEPT)
+def _proxied_prefix(
+    method: str, target: str, host: bytes, headers: tuple[tuple[bytes, bytes], ...], shown: bytes
+) -> bytes:
+    checked = _prefix(method, target, host, headers)
+    at = len(method) + 1
+    prefix = b"%bhttp://%b%b" % (checked[:at], host, checked[at:])
+    return b"%b\r\nproxy-authorization: %b" % (prefix, shown) if shown else prefix
 
 
 def _blame(headers: tuple[tuple[bytes, bytes], ...]) -> str:

@@ -23,8 +23,9 @@ from tests.unit.transport.raw_server import (
 
 from holdfast.errors import ConnectFailed
 from holdfast.transport import ConnectionBroken, HttpTransport, Origin, Outgoing
-from holdfast.transport.connect import Connector, tls_context
+from holdfast.transport.connect import Connector, Hop
 from holdfast.transport.http1 import Connection
+from holdfast.transport.tls import Trust
 
 PROMPT_S = 0.25
 """How soon a server must see that its client has gone (DL2)."""
@@ -235,8 +236,8 @@ def test_an_address_that_never_answers_doesnt_eat_the_connect_limit(run):
                 lost = []
                 factory = functools.partial(Connection, lambda _: None, lost.append)
                 async with asyncio.timeout(2):
-                    connection = await Connector(tls_context)._race(
-                        origin, factory, ["127.0.0.2", "127.0.0.1"]
+                    connection = await Connector(Trust())._race(
+                        Hop(origin.host, origin.port, None), factory, ["127.0.0.2", "127.0.0.1"]
                     )
                 assert connection.transport.get_extra_info("peername")[0] == "127.0.0.1"
                 await turn()
