@@ -19,15 +19,20 @@ MESSAGES = [
 ]
 
 
-def request_bytes(port: int, *, stream: bool, pace_ms: float = 0.0) -> bytes:
+PATHS = {"openai_chat": "/v1/chat/completions", "anthropic": "/v1/messages"}
+
+
+def request_bytes(port: int, *, stream: bool, pace_ms: float = 0.0, dialect: str = "openai_chat") -> bytes:
     body = {"model": "chat", "messages": MESSAGES, "temperature": 0.7, "max_tokens": 200}
+    if dialect == "anthropic":
+        body |= {"system": MESSAGES[0]["content"], "messages": MESSAGES[1:]}
     if stream:
         body["stream"] = True
     if pace_ms:
         body["pace_ms"] = pace_ms
     data = json.dumps(body).encode()
     head = (
-        f"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\ncontent-type: application/json\r\n"
+        f"POST {PATHS[dialect]} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\ncontent-type: application/json\r\n"
         f"content-length: {len(data)}\r\n\r\n"
     )
     return head.encode() + data
@@ -108,6 +113,15 @@ async def _load(port: int, request: bytes, connections: int, seconds: float) -> 
     return result
 
 
-def load(port: int, *, connections: int, seconds: float, stream: bool, pace_ms: float = 0.0) -> Result:
+def load(
+    port: int,
+    *,
+    connections: int,
+    seconds: float,
+    stream: bool,
+    pace_ms: float = 0.0,
+    dialect: str = "openai_chat",
+) -> Result:
     """Loads ``port`` and returns what was measured."""
-    return uvloop.run(_load(port, request_bytes(port, stream=stream, pace_ms=pace_ms), connections, seconds))
+    request = request_bytes(port, stream=stream, pace_ms=pace_ms, dialect=dialect)
+    return uvloop.run(_load(port, request, connections, seconds))

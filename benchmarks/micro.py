@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import uvloop
+from holdfast.dialects.anthropic import Anthropic
+from holdfast.dialects.gemini import Gemini
 
 from benchmarks.mock import PIECES
 from benchmarks.run import RESULTS, machine
@@ -22,6 +24,7 @@ from holdfast.clock import SystemClock, new_id
 from holdfast.dialects.openai_chat import OpenAIChat
 from holdfast.dialects.openai_chat.stream import StreamDecoder
 from holdfast.engine.guard import Guard
+from holdfast.engine.lane import Translated
 from holdfast.ledger import AttemptRow, End, Intent
 from holdfast.ledger.sqlite import SqliteLedger
 from holdfast.model.usage import Usage
@@ -30,6 +33,8 @@ from holdfast.resilience.timeout import Limit, timers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from holdfast.dialects.base import Dialect
 
 ROUNDS = 15
 CHUNK = PIECES[1]
@@ -71,8 +76,19 @@ def chunks() -> dict[str, float]:
         for _ in range(n):
             msgspec.json.decode(payload)
 
+    def translated(caller: Dialect) -> Callable[[], None]:
+        def work() -> None:
+            lane = Translated(caller, dialect, include_usage=True, answer_id="x", created=1)
+            guard, scanner = Guard(caller), lane.scanner()
+            for segment in segments:
+                guard.feed(scanner.feed(segment))
+
+        return work
+
     return {
         "a chunk read for the guard, and guarded": best(hot, n),
+        "the same, translated for an Anthropic caller": best(translated(Anthropic()), n),
+        "the same, translated for a Gemini caller": best(translated(Gemini()), n),
         "a chunk read for the guard": best(scan, n),
         "a chunk read whole, into the neutral model": best(whole, n),
         "a chunk decoded into plain dictionaries": best(untyped, n),

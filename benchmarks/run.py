@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import copy
 import datetime as dt
 import json
 import os
@@ -65,11 +66,16 @@ def free_port() -> int:
         return s.getsockname()[1]
 
 
+TRANSLATED = "holdfast, Anthropic's callers"
+"""Their requests and answers are translated: the mock speaks Chat Completions."""
+
+
 class System:
     """A process to measure."""
 
     def __init__(self, name: str, port: int, command: list[str] | None, core: int | None) -> None:
         self.name, self.port = name, port
+        self.dialect = "openai_chat"
         self.process = None
         if command is not None:
             self.process = subprocess.Popen(
@@ -78,6 +84,12 @@ class System:
             if core is not None:
                 os.sched_setaffinity(self.process.pid, {core})
         self.wait()
+
+    def asked_as(self, name: str, dialect: str) -> System:
+        """The same process, asked by callers of another dialect."""
+        other = copy.copy(self)
+        other.name, other.dialect = name, dialect
+        return other
 
     def wait(self) -> None:
         for _ in range(2000):
@@ -136,13 +148,20 @@ def systems(directory: Path, mock_port: int, core: int | None) -> list[System]:
     config = directory / "holdfast.toml"
     config.write_text(TOML.format(port=port, ledger=directory / "ledger.db", upstream=mock_port))
     binary = Path(sys.executable).parent / "holdfast"
-    found.append(System("holdfast", port, [str(binary), "serve", "--config", str(config)], core))
-    return found
+    ours = System("holdfast", port, [str(binary), "serve", "--config", str(config)], core)
+    return [*found, ours, ours.asked_as(TRANSLATED, "anthropic")]
 
 
 def measure(system: System, *, connections: int, seconds: float, stream: bool, pace_ms: float = 0.0) -> dict:
     before = system.cpu_seconds()
-    result = load(system.port, connections=connections, seconds=seconds, stream=stream, pace_ms=pace_ms)
+    result = load(
+        system.port,
+        connections=connections,
+        seconds=seconds,
+        stream=stream,
+        pace_ms=pace_ms,
+        dialect=system.dialect,
+    )
     cpu = system.cpu_seconds() - before
     if result.failures or not result.requests:
         raise SystemExit(
@@ -307,7 +326,9 @@ def main() -> None:
             print(title, file=sys.stderr)
             scenarios.append(
                 scenario(
-                    found,
+                    [
+                        system for system in found if system.name != TRANSLATED
+                    ],  # its pace is set in OpenAI's words
                     title,
                     rounds=1,
                     connections=200,

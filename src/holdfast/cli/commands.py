@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from holdfast import __version__
-from holdfast.cli import chaos, check, explain, ledger, serve
+from holdfast.cli import chaos, check, demo, explain, ledger, serve
 from holdfast.cli.output import complain
 from holdfast.errors import HoldfastError
 
@@ -23,6 +23,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(serve.serve)
+app.command()(demo.demo)
 app.command()(check.check)
 app.command()(explain.explain)
 app.add_typer(ledger.app, name="ledger")
@@ -46,6 +47,7 @@ def holdfast(
 
     \b
     Start here:
+      holdfast demo               watch answers arrive while providers fail
       holdfast serve              no keys yet? it simulates providers, and says so
       holdfast ledger tail        watch the record of every request
       holdfast serve --help       how to bring your own providers
