@@ -14,7 +14,7 @@ import msgspec
 from holdfast.app import App
 from holdfast.client.conversation import checked_label, request_of
 from holdfast.client.running import InProcess, Running
-from holdfast.client.settings import config_of, prioritised, with_ledger
+from holdfast.client.settings import config_of, names_ledger, prioritised, with_ledger
 from holdfast.client.stream import ChatStream
 from holdfast.clock import SystemClock, new_id, system_rng
 from holdfast.config import CHAT
@@ -62,8 +62,8 @@ class Client:
         env: the environment's variables; by default the process's, as they are now.
         keys: provider keys by provider name (``{"openai": "sk-…"}``), as if they stood in the environment.
         ledger: where calls are recorded. A path: in that SQLite file, into which no other process may be writing;
-            ``":memory:"``: in memory, the last 1,000 calls of this client; None: where ``config`` says, or in memory
-            without one. A ledger that is handed in is closed with the client.
+            ``":memory:"``: in memory, the last 1,000 calls of this client; None: where the configuration says, and in
+            memory where it is neither a file nor has a ``[ledger]``. A ledger that is handed in is closed with the client.
         provider_priority: names of providers that go first in the built-in route ``chat``, in this order.
         transport, clock, rng: for tests: :mod:`holdfast.testing` has some without sockets and in virtual time.
 
@@ -96,7 +96,7 @@ class Client:
         self._priority = tuple(provider_priority)
         settings = prioritised(config_of(config, env=env, keys=keys), self._priority)
         self._ledger: Ledger | None = None
-        if ledger == ":memory:" or (ledger is None and config is None):
+        if ledger == ":memory:" or (ledger is None and not names_ledger(settings)):
             self._ledger = MemoryLedger(self._clock, keep=_KEPT)
         elif isinstance(ledger, str | os.PathLike):
             settings = with_ledger(settings, ledger)

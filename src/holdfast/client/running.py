@@ -94,7 +94,7 @@ class Running:
 
     def stop(self, reason: HoldfastError) -> None:
         """Ends the call from outside. Whoever waits for it gets ``reason`` raised, and so does whoever reads on."""
-        if self._over:
+        if self._over or self._reason is not None:  # a second cancellation would be somebody else's
             return
         self._reason = reason
         self._exchange.stop(reason)

@@ -16,7 +16,7 @@ from holdfast.providers import catalog
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["Configuration", "config_of", "prioritised", "with_ledger"]
+__all__ = ["Configuration", "config_of", "names_ledger", "prioritised", "with_ledger"]
 
 Configuration: TypeAlias = "Config | str | os.PathLike[str] | Mapping[str, Any] | None"
 
@@ -35,6 +35,11 @@ def config_of(
     if isinstance(config, Mapping):
         return parse(config, env)
     return load(config, env)
+
+
+def names_ledger(config: Config) -> bool:
+    """Whether somebody asked for a ledger in a file: by a ``[ledger]``, or by a configuration file at all."""
+    return config.file is not None or "ledger" in config.document.model_fields_set
 
 
 def with_ledger(config: Config, path: str | os.PathLike[str]) -> Config:

@@ -42,8 +42,8 @@ class SyncClient:
         env: the environment's variables; by default the process's, as they are now.
         keys: provider keys by provider name (``{"openai": "sk-…"}``), as if they stood in the environment.
         ledger: where calls are recorded. A path: in that SQLite file, into which no other process may be writing;
-            ``":memory:"``: in memory, the last 1,000 calls of this client; None: where ``config`` says, or in memory
-            without one. A ledger that is handed in is closed with the client.
+            ``":memory:"``: in memory, the last 1,000 calls of this client; None: where the configuration says, and in
+            memory where it is neither a file nor has a ``[ledger]``. A ledger that is handed in is closed with the client.
         provider_priority: names of providers that go first in the built-in route ``chat``, in this order.
         transport, clock, rng: for tests: :mod:`holdfast.testing` has some without sockets and in virtual time.
 
