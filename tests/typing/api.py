@@ -1,8 +1,7 @@
-"""Checked by mypy strict, never run: the public types fit together as their users would put them together."""
+"""Checked by mypy strict and by pyright, never run: the public types fit together as their users would put them together."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from decimal import Decimal
 from typing import assert_type
 
@@ -71,5 +70,3 @@ def virtual_time() -> None:
         return clock.monotonic()
 
     assert_type(run_virtual(main), float)
-    runner: Callable[..., float] = run_virtual
-    del runner
