@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from tests.wire.recorded import payloads
 
 from holdfast.dialects.openai_chat.answer import decode_answer, encode_answer
@@ -45,6 +46,7 @@ from holdfast.model import (
     UsageReported,
     WireError,
     fold,
+    in_pieces,
     split,
 )
 
@@ -172,11 +174,15 @@ def test_finish_reasons_keep_the_providers_word(raw: str, reason: FinishReason) 
         (Finish(FinishReason.CONTENT_FILTER, "SAFETY"), "content_filter"),
         (Finish(FinishReason.PAUSE, "pause_turn"), "length"),
         (Finish(FinishReason.TOOL_CALLS, "stop"), "tool_calls"),
+        (Finish(FinishReason.CONTENT_FILTER, "refusal"), "content_filter"),
+        (Finish(FinishReason.OTHER, "MALFORMED_FUNCTION_CALL"), "length"),
+        (Finish(FinishReason.OTHER, "stop"), "length"),
     ],
 )
 def test_other_dialects_finish_reasons_are_translated(finish: Finish, word: str) -> None:
-    assert encoded(answer_of(finish=finish))["choices"][0]["finish_reason"] == word
-    assert payloads(written(split(answer_of(finish=finish))))[-1]["choices"][0]["finish_reason"] == word
+    answer = answer_of(finish=finish, dialect="anthropic")
+    assert encoded(answer)["choices"][0]["finish_reason"] == word
+    assert payloads(written(split(answer)))[-1]["choices"][0]["finish_reason"] == word
 
 
 FOREIGN = answer_of(
@@ -208,8 +214,11 @@ def test_another_dialects_answer_arrives_without_its_leftovers() -> None:
                 "message": {
                     "role": "assistant",
                     "reasoning_content": "hm",
-                    "reasoning_details": [{"type": "reasoning.text", "text": "hm", "signature": "s"}],
+                    "reasoning_details": [
+                        {"type": "reasoning.text", "text": "hm", "signature": "holdfast/anthropic/s"}
+                    ],
                     "content": "ab",
+                    "extra_content": {"google": {"thought_signature": "holdfast/anthropic/t"}},
                     "annotations": [{"type": "url_citation", "url_citation": {"url": "u"}}],
                     "refusal": "no",
                     "audio": {"data": "UklG", "transcript": "hi"},
@@ -218,11 +227,81 @@ def test_another_dialects_answer_arrives_without_its_leftovers() -> None:
                         {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
                     ],
                 },
-                "finish_reason": "stop",
+                "finish_reason": "tool_calls",
             }
         ],
         "usage": {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5},
     }
+
+
+PROVEN = answer_of(
+    Reasoning(text="hm", signature="one"),
+    Reasoning(encrypted="two"),
+    Reasoning(text="mine", signature="three", signed_by="openai_chat"),
+    Text(text="a", signature="four"),
+    Text(text="b", signature="five"),
+    ToolCall(name="f", arguments="{}", signature="six"),
+    ToolCall(name="g", signature="seven", signed_by="gemini"),
+    dialect="anthropic",
+    finish=Finish(FinishReason.STOP, "STOP"),
+)
+
+
+def _cut(event: Event) -> list[Event]:
+    """A signature in two pieces: no wire promises to send it whole."""
+    if not isinstance(event, SignatureDelta):
+        return [event]
+    return [
+        replace(event, signature=event.signature[:2]),
+        replace(event, signature=event.signature[2:]),
+    ]
+
+
+def test_every_signature_reaches_a_caller_of_this_dialect_and_names_its_issuer() -> None:
+    message = encoded(PROVEN)["choices"][0]["message"]
+    assert message["reasoning_details"] == [
+        {"type": "reasoning.text", "text": "hm", "signature": "holdfast/anthropic/one"},
+        {"type": "reasoning.encrypted", "data": "holdfast/anthropic/two"},
+        {"type": "reasoning.text", "text": "mine", "signature": "three"},
+    ]
+    assert message["extra_content"] == {"google": {"thought_signature": "holdfast/anthropic/four"}}
+    assert message["tool_calls"] == [
+        {
+            "id": f"call_i_0_{at}",
+            "type": "function",
+            "function": {"name": name, "arguments": "{}"},
+            "extra_content": {"google": {"thought_signature": signature}},
+        }
+        for at, (name, signature) in enumerate(
+            [("f", "holdfast/anthropic/six"), ("g", "holdfast/gemini/seven")]
+        )
+    ]
+
+
+def test_a_stream_tells_the_same_signatures_however_they_are_cut() -> None:
+    events = [piece for event in split(PROVEN, in_pieces(1)) for piece in _cut(event)]
+    said = encoded(fold(StreamDecoder().feed(written(events))))
+    for detail in said["choices"][0]["message"]["reasoning_details"]:
+        detail.pop("index")
+    assert said == encoded(PROVEN)
+
+
+def test_signatures_that_came_in_pieces_before_any_text_or_late_for_a_call_are_read() -> None:
+    at_google = {"extra_content": {"google": {"thought_signature": "s"}}}
+    call = {"index": 0, "id": "c", "function": {"name": "f", "arguments": "{}"}}
+    events = read(
+        chunk(at_google),
+        chunk({"content": "x"}),
+        chunk(at_google),
+        chunk({"tool_calls": [{**call, **at_google}]}),
+        chunk({"tool_calls": [{"index": 0, **at_google}]}),
+    )
+    (choice,) = fold(events).choices
+    assert choice.parts == (
+        Text(text="x", signature="s"),
+        ToolCall(id="c", name="f", arguments="{}", signature="ss"),
+    )
+    assert choice.message.extra == at_google
 
 
 def test_another_dialects_stream_tells_the_same_answer() -> None:
@@ -376,7 +455,6 @@ def test_events_without_a_place_on_this_wire_write_nothing() -> None:
     silent: list[Event] = [
         TextDelta(choice=0, key=0, text=""),
         ReasoningDelta(choice=0, key=1),
-        SignatureDelta(choice=0, key=0, signature="s"),
         ToolCallDelta(choice=0, key=2),
         BlockStarted(choice=0, key=3, part=Opaque(dialect="anthropic", data={})),
         BlockStarted(choice=0, key=4, part=File(file_id="f")),

@@ -7,10 +7,15 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
+from holdfast.dialects.fields import HARMLESS
+from holdfast.dialects.openai_chat.locating import locate
 from holdfast.dialects.openai_chat.request import decode_request, encode_request
+from holdfast.dialects.writing import Drops
 from holdfast.errors import CantExpress, InvalidRequest
 from holdfast.model import (
+    Audio,
     CacheMark,
     Citation,
     File,
@@ -18,6 +23,8 @@ from holdfast.model import (
     Message,
     Opaque,
     OpaqueTool,
+    OutputFormat,
+    OutputKind,
     Reasoning,
     ReasoningOptions,
     Request,
@@ -217,7 +224,7 @@ def test_tool_results_and_text_in_one_message_become_messages_of_their_own() -> 
         role=Role.USER,
         parts=(
             ToolResult(call_id="a", parts=(Text(text="1"),)),
-            ToolResult(call_id="b", is_error=True),
+            ToolResult(call_id="b"),
             Text(text="go on"),
         ),
     )
@@ -244,6 +251,7 @@ def test_reasoning_without_a_spelling_is_said_where_clients_look_and_where_it_fi
     assert encode(Request(model="m", messages=(plain,)))["messages"][0] == {
         "role": "assistant",
         "reasoning_content": "a",
+        "content": "",
     }
 
 
@@ -253,6 +261,8 @@ def test_reasoning_without_a_spelling_is_said_where_clients_look_and_where_it_fi
         (ReasoningOptions(effort="high"), "high"),
         (ReasoningOptions(enabled=False), "none"),
         (ReasoningOptions(enabled=True), "medium"),
+        (ReasoningOptions(enabled=True, effort="low"), "low"),
+        (ReasoningOptions(enabled=False, effort="high"), "none"),
     ],
 )
 def test_reasoning_options_of_other_dialects_become_an_effort(options: ReasoningOptions, effort: str) -> None:
@@ -263,27 +273,262 @@ def _said(*parts: Any, role: Role = Role.USER, **fields: Any) -> dict[str, Any]:
     return {"messages": (Message(role=role, parts=parts, **fields),)}
 
 
+FIRST = "messages[0].parts[0]"
+MARK = CacheMark(ttl="5m")
+CALL = ToolCall(id="c", name="f", arguments="{}")
+
+
 @pytest.mark.parametrize(
-    ("fields", "param"),
+    ("fields", "param", "field"),
     [
-        (_said(Opaque(dialect="anthropic", data={"type": "container_upload"})), "messages[0].content[0]"),
-        (_said(Opaque(dialect="anthropic", data={}), role=Role.ASSISTANT), "messages[0].content[0]"),
-        (_said(Image(file_id="file-1")), "messages[0].content[0]"),
+        (_said(Opaque(dialect="anthropic", data={"type": "container_upload"})), FIRST, "container_upload"),
+        (_said(Opaque(dialect="gemini", data={"executableCode": {}})), FIRST, "executableCode"),
+        (_said(Opaque(dialect="anthropic", data={"type": "x"}), role=Role.ASSISTANT), FIRST, "x"),
+        (_said(Opaque(dialect="anthropic", data={})), FIRST, FIRST),
+        (_said(Image(file_id="file-1")), FIRST, "image.file_id"),
+        (_said(File(file_id="file-1")), FIRST, "file.file_id"),
+        (_said(File(url="https://x/a.pdf")), FIRST, "file.url"),
+        (_said(Audio(url="https://x/a.wav")), FIRST, "audio.url"),
+        (_said(Text(text="x"), Image(data="AA=="), role=Role.SYSTEM), "messages[0].parts[1]", "image.data"),
+        (_said(Image(data="AA=="), role=Role.ASSISTANT), FIRST, "image.data"),
+        (_said(Audio(data="AA=="), role=Role.ASSISTANT), FIRST, "audio.data"),
+        (_said(CALL), FIRST, "tool_call"),
         (
             _said(Text(text="x", extra={"citations": {"enabled": True}}), Text(text="y")),
-            "messages[0].content[0].citations",
+            f"{FIRST}.citations",
+            "citations",
         ),
-        (_said(Text(text="x"), extra={"odd": 1}), "messages[0].odd"),
-        ({"tools": (OpaqueTool(dialect="anthropic", data={"type": "bash"}),)}, "tools[0]"),
-        ({"extra": {"container": "c"}}, "container"),
-        ({"reasoning": ReasoningOptions(budget_tokens=5)}, "reasoning.budget_tokens"),
+        (_said(Text(text="x", citations=(Citation(url="u"),)), role=Role.ASSISTANT), FIRST, "citations"),
+        (_said(Text(text="x", cache=MARK)), FIRST, "cache_control"),
+        (_said(replace(CALL, cache=MARK), role=Role.ASSISTANT), FIRST, "cache_control"),
+        (_said(ToolResult(call_id="c", cache=MARK), role=Role.TOOL), FIRST, "cache_control"),
+        (
+            _said(ToolResult(call_id="c", parts=(Text(text="x", cache=MARK),))),
+            f"{FIRST}.parts[0]",
+            "cache_control",
+        ),
+        ({"tools": (Tool(name="f", cache=MARK),)}, "tools[0]", "cache_control"),
+        ({"cache": MARK}, "cache", "cache_control"),
+        (_said(ToolResult(call_id="c", parts=(Image(url="u"),))), f"{FIRST}.parts[0]", "tool_result.image"),
+        (_said(ToolResult(call_id="c", parts=(File(data="AA=="),))), f"{FIRST}.parts[0]", "tool_result.file"),
+        (_said(Reasoning(text="a", signature="s"), role=Role.ASSISTANT), FIRST, "reasoning.foreign"),
+        (_said(Reasoning(encrypted="s"), role=Role.ASSISTANT), FIRST, "reasoning.foreign"),
+        (_said(Text(text="a", signature="s"), role=Role.ASSISTANT), FIRST, "reasoning.foreign"),
+        (_said(replace(CALL, signature="s"), role=Role.ASSISTANT), FIRST, "tool_call.signature"),
+        (_said(Text(text="x"), extra={"odd": 1}), "messages[0].odd", "odd"),
+        ({"tools": (OpaqueTool(dialect="anthropic", data={"type": "bash"}),)}, "tools[0]", "tools.provider"),
+        ({"tool_choice": ToolChoice(mode=ToolMode.OPAQUE, extra={"a": 1})}, "tool_choice", "tool_choice"),
+        ({"output": OutputFormat(kind=OutputKind.OPAQUE, extra={"a": 1})}, "output", "output"),
+        ({"extra": {"container": "c"}}, "container", "container"),
+        (
+            {"reasoning": ReasoningOptions(budget_tokens=5)},
+            "reasoning.budget_tokens",
+            "reasoning.budget_tokens",
+        ),
     ],
 )
-def test_what_only_another_dialect_can_say_is_told_not_dropped(fields: dict[str, Any], param: str) -> None:
+def test_what_only_another_dialect_can_say_is_told_not_dropped(
+    fields: dict[str, Any], param: str, field: str
+) -> None:
     request = Request(**{"model": "m", "messages": (HELLO,), "dialect": "anthropic", **fields})
     with pytest.raises(CantExpress) as caught:
         encode_request(request)
-    assert caught.value.param == param
+    assert (caught.value.param, caught.value.field) == (param, field)
+    drops = Drops([field])
+    body = encode_request(request, drops)
+    assert drops.dropped == (field,)
+    decode_request(body)  # what is left is a request
+
+
+def test_what_was_said_here_before_is_said_again() -> None:
+    """The strict rules are for what comes from elsewhere: a caller of this dialect knows its server."""
+    message = {
+        "role": "tool",
+        "tool_call_id": "c",
+        "content": [{"type": "image_url", "image_url": {"url": "u"}, "cache_control": {"type": "ephemeral"}}],
+    }
+    assert encode(decode(messages=[message]))["messages"] == [message]
+
+
+def test_a_failed_tool_is_said_in_words() -> None:
+    def content(*parts: Any) -> Any:
+        result = ToolResult(call_id="c", parts=parts, is_error=True)
+        (message,) = encode(Request(model="m", messages=(Message(role=Role.TOOL, parts=(result,)),)))[
+            "messages"
+        ]
+        return message["content"]
+
+    assert content(Text(text="no disk")) == "Error: no disk"
+    assert content(Text(text="ERROR: no disk")) == "ERROR: no disk"
+    assert content() == "Error"
+    assert content(Text(text="a"), Text(text="b")) == [
+        {"type": "text", "text": "Error: a"},
+        {"type": "text", "text": "b"},
+    ]
+
+
+def test_another_dialects_calls_get_what_openai_requires() -> None:
+    said = (
+        Message(role=Role.ASSISTANT, parts=(ToolCall(name="f"), ToolCall(name="g", arguments="{"))),
+        Message(role=Role.USER, parts=(ToolResult(name="g"), ToolResult(name="f"))),
+    )
+    schema = OutputFormat(kind=OutputKind.JSON_SCHEMA, schema={"type": "object"})
+    written = encode(Request(model="m", messages=said, output=schema, dialect="gemini"))
+    assert [(call["id"], call["function"]["arguments"]) for call in written["messages"][0]["tool_calls"]] == [
+        ("call_0", "{}"),
+        ("call_1", "{"),
+    ]
+    assert written["messages"][1:] == [
+        {"role": "tool", "tool_call_id": "call_1", "content": ""},
+        {"role": "tool", "tool_call_id": "call_0", "content": ""},
+    ]
+    assert written["response_format"]["json_schema"] == {"name": "answer", "schema": {"type": "object"}}
+
+
+def test_signatures_come_back_to_their_issuers() -> None:
+    """Marked ones name the issuer, OpenRouter's format does, and one with neither is this dialect's."""
+    said = decode_message(
+        {
+            "role": "assistant",
+            "content": "x",
+            "extra_content": {"google": {"thought_signature": "holdfast/gemini/t", "odd": 1}},
+            "reasoning_details": [
+                {"type": "reasoning.text", "text": "a", "signature": "holdfast/anthropic/s"},
+                {"type": "reasoning.text", "text": "b", "signature": "s", "format": "anthropic-claude-v1"},
+                {"type": "reasoning.text", "text": "c", "signature": "s", "format": "unknown"},
+                {"type": "reasoning.encrypted", "data": "holdfast/gemini/e"},
+                {"type": "reasoning.encrypted", "data": "e", "format": "openai-responses-v1"},
+            ],
+            "tool_calls": [
+                {
+                    "id": "c",
+                    "type": "function",
+                    "function": {"name": "f", "arguments": "{}"},
+                    "extra_content": {"google": {"thought_signature": signature}},
+                }
+                for signature in ("holdfast/gemini/u", "u")
+            ],
+        }
+    )
+    proofs = [
+        (getattr(part, "signature", None) or getattr(part, "encrypted", None), part.signed_by)
+        for part in said.parts
+        if isinstance(part, Text | Reasoning | ToolCall)
+    ]
+    assert proofs == [
+        ("s", "anthropic"), ("s", "anthropic"), ("s", None), ("e", "gemini"), ("e", "openai_responses"),
+        ("t", "gemini"), ("u", "gemini"), ("u", None),
+    ]  # fmt: skip  # a list reads better packed
+    assert said.extra == {"extra_content": {"google": {"odd": 1}}}
+
+
+def test_only_the_targets_own_proofs_are_sent_to_it() -> None:
+    own = {"type": "reasoning.text", "text": "b", "signature": "s", "format": "anthropic-claude-v1"}
+    message = {
+        "role": "assistant",
+        "content": "x",
+        "reasoning_content": "ab",
+        "reasoning_details": [
+            {"type": "reasoning.text", "text": "a", "signature": "holdfast/anthropic/s"},
+            own,
+        ],
+        "tool_calls": [
+            {
+                "id": "c",
+                "type": "function",
+                "function": {"name": "f", "arguments": "{}"},
+                "extra_content": {"google": {"thought_signature": signature}},
+            }
+            for signature in ("holdfast/gemini/u", "u")
+        ],
+    }
+    drops = Drops(HARMLESS)
+    (written,) = json.loads(encode_request(decode(messages=[message]), drops))["messages"]
+    assert drops.dropped == ("reasoning.foreign", "tool_call.signature")
+    assert (written["reasoning_content"], written["reasoning_details"]) == ("b", [own])
+    assert [call.get("extra_content") for call in written["tool_calls"]] == [
+        None,
+        {"google": {"thought_signature": "u"}},
+    ]
+
+
+def test_one_of_some_tools_comes_back() -> None:
+    some = ToolChoice(mode=ToolMode.NAMED, names=("f", "g"))
+    written = encode(Request(model="m", messages=(HELLO,), tool_choice=some))
+    assert decode(tool_choice=written["tool_choice"]).tool_choice == some
+    for odd in (
+        {**written["tool_choice"], "odd": 1},
+        {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": []}},
+        {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": 5}},
+        {"type": "allowed_tools", "allowed_tools": 5},
+    ):
+        kept = decode(tool_choice=odd).tool_choice
+        assert kept == ToolChoice(mode=ToolMode.OPAQUE, extra=odd)
+
+
+@pytest.mark.parametrize(
+    ("path", "written"),
+    [
+        ("messages[0].parts[0]", "messages[0].content"),
+        ("messages[1].parts[1].citations", "messages[1].content[1].citations"),
+        ("messages[2].parts[0]", "messages[2].reasoning_details[0]"),
+        ("messages[2].parts[1]", "messages[2].reasoning_details[1]"),
+        ("messages[2].parts[2]", "messages[2].content"),
+        ("messages[2].parts[3]", "messages[2].refusal"),
+        ("messages[2].parts[5]", "messages[2].tool_calls[1]"),
+        ("messages[3].parts[0].parts[0]", "messages[3].content"),
+        ("messages[3].parts[9]", "messages[3].parts[9]"),
+        ("messages[9].parts[0]", "messages[9].parts[0]"),
+        ("messages[1].odd", "messages[1].odd"),
+        ("cache", "cache_control"),
+        ("max_output_tokens", "max_tokens"),
+        ("output", "response_format"),
+        ("reasoning.budget_tokens", "reasoning.max_tokens"),
+        ("sampling.top_k", "top_k"),
+        ("tool_choice", "tool_choice"),
+        ("tools[0]", "tools[0]"),
+        ("container", "container"),
+        ("", ""),
+    ],
+)
+def test_a_path_is_told_as_the_caller_wrote_it(path: str, written: str) -> None:
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    request = decode(
+        messages=[
+            USER,
+            {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
+            {
+                "role": "assistant",
+                "reasoning_details": [{"type": "reasoning.text", "text": "a"}, {"type": "odd"}],
+                "content": "x",
+                "refusal": "no",
+                "tool_calls": [call, {**call, "id": "d"}],
+            },
+            {"role": "tool", "tool_call_id": "c", "content": "r"},
+        ],
+        max_tokens=5,
+        reasoning={"max_tokens": 5},
+    )
+    assert locate(request, path) == written
+
+
+@pytest.mark.parametrize(
+    ("fields", "path", "written"),
+    [
+        ({"functions": [{"name": "f"}]}, "tools[0]", "functions[0]"),
+        ({"function_call": "auto"}, "tool_choice", "function_call"),
+        ({"thinking": {"type": "enabled"}}, "reasoning.enabled", "thinking.type"),
+        (
+            {"thinking": {"type": "enabled"}, "reasoning_effort": "low"},
+            "reasoning.effort",
+            "reasoning_effort",
+        ),
+        ({"reasoning_effort": "low"}, "reasoning.effort", "reasoning_effort"),
+        ({}, "max_output_tokens", "max_completion_tokens"),
+    ],
+)
+def test_a_path_is_told_in_the_callers_spelling(fields: dict[str, Any], path: str, written: str) -> None:
+    assert locate(decode(**fields), path) == written
 
 
 def test_another_dialects_nulls_and_spelling_say_nothing_here() -> None:
@@ -300,9 +545,8 @@ def test_another_dialects_nulls_and_spelling_say_nothing_here() -> None:
 
 def test_citations_handed_back_stay_annotations() -> None:
     cited = Text(text="x", citations=(Citation(url="u", title="t", start=0, end=1),))
-    (message,) = encode(Request(model="m", messages=(Message(role=Role.ASSISTANT, parts=(cited,)),)))[
-        "messages"
-    ]
+    said = (Message(role=Role.ASSISTANT, parts=(cited,)),)
+    (message,) = encode(Request(model="m", messages=said, dialect="openai_chat"))["messages"]
     assert message["annotations"] == [
         {"type": "url_citation", "url_citation": {"url": "u", "title": "t", "start_index": 0, "end_index": 1}}
     ]

@@ -95,6 +95,14 @@ def test_what_the_route_sets_goes_over_the_callers_own_but_never_the_model():
     assert (written["temperature"], written["seed"], written["top_p"], written["model"]) == (0, 7, 0.5, "m2")
 
 
+@pytest.mark.parametrize("asked", [{"max_tokens": 5}, {"max_completion_tokens": 5}, {"max_tokens": None}, {}])
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
+def test_an_output_limit_by_one_name_takes_away_the_other(asked, name):
+    envelope = CHAT.read_request(body(**asked))
+    written = json.loads(CHAT.write_request(envelope, model="m", overrides={name: 9}))
+    assert {field: value for field, value in written.items() if field.startswith("max_")} == {name: 9}
+
+
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [
@@ -266,7 +274,7 @@ def test_what_is_not_changed_stays_byte_for_byte(odd, edit):
     raw = b'data: {"id":"a","model":"m","choices":[{"index":0,"delta":{"content":"x","d":%b},"finish_reason":"stop","c":%b}]'
     raw += b',"usage":{},"t":%b}\n\n'
     edited = CHAT.edit(raw % (odd, odd, odd), edit)
-    assert edited.count(odd) == 3
+    assert edited.count(odd) == (3 if edit.text is None else 2), "an edited text takes its whole delta"
 
 
 def test_bytes_that_are_no_utf8_are_malformed_wherever_they_stand():
@@ -294,8 +302,25 @@ def test_edits_one_by_one():
     other = json.loads(CHAT.edit(chunk("a", index=1, finish="stop"), Edit(drop_finish=frozenset((0,))))[6:])
     assert other["choices"][0]["finish_reason"] == "stop"
     assert json.loads(CHAT.edit(chunk("abc"), Edit(text="c"))[6:])["choices"][0]["delta"]["content"] == "c"
+
+    frames = [chunk(role="assistant"), chunk("abc"), b": x\n\n", chunk("de"), chunk("f", finish="stop"), DONE]
+    several = b"".join(frames)
+    (only, end), rest = _deltas(CHAT.edit(several, Edit(text="cdef"))), CHAT.edit(several, Edit(text=""))
+    assert only == {"index": 0, "delta": {"content": "cdef"}, "finish_reason": None}
+    assert end == {"index": 0, "delta": {}, "finish_reason": "stop"}
+    assert _deltas(rest) == [end]
+    assert rest.endswith(DONE)
+    assert b": x\n\n" in rest
+    named = CHAT.edit(several, Edit(id="other"))
+    assert named.count(b'"id":"other"') == 4
+    assert CHAT.edit(chunk(role="assistant") + chunk("abc"), Edit(text="")) == b""
     for raw in (DONE, b": ping\n\n"):
         assert CHAT.edit(raw, Edit(id="x", usage="drop")) == raw
+
+
+def _deltas(raw: bytes) -> list[dict[str, Any]]:
+    frames = [frame[6:] for frame in raw.split(b"\n\n") if frame.startswith(b"data: {")]
+    return [json.loads(frame)["choices"][0] for frame in frames]
 
 
 @given(st.lists(st.text(max_size=6), max_size=5))

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
+
+from holdfast.dialects.calls import made_id
 from holdfast.dialects.openai_chat.messages import read_message, write_message
 from holdfast.dialects.openai_chat.names import DIALECT, finish_of, finish_word
 from holdfast.dialects.openai_chat.usage import read_usage, write_usage
+from holdfast.dialects.openai_chat.writer import ChatWriter
 from holdfast.dialects.reading import Fields, bad_answer, read_json
-from holdfast.dialects.writing import Writer, merged, write_json
-from holdfast.model import Answer, Choice
+from holdfast.dialects.writing import merged, write_json
+from holdfast.model import Answer, Choice, Message, Part, ToolCall
 
 if TYPE_CHECKING:
     from holdfast.model import Usage
@@ -52,14 +56,14 @@ def encode_answer(answer: Answer) -> bytes:
     Raises:
         InvalidRequest: it holds something that JSON can't say.
     """
-    writer = Writer(DIALECT, answer.dialect, strict=False)
+    writer = ChatWriter(answer.dialect, answered=True)
     extra = writer.leftovers(answer.extra, "")
     known: dict[str, Any] = {
         "id": answer.id,
         "object": extra.get("object") or OBJECT,
         "created": answer.created,
         "model": answer.model,
-        "choices": [_write_choice(choice, writer) for choice in answer.choices],
+        "choices": [_write_choice(choice, answer.id, writer) for choice in answer.choices],
         "usage": _write_usage(answer.usage, writer),
     }
     return write_json(merged(known, extra))
@@ -79,13 +83,28 @@ def _read_choice(choice: Fields, at: int) -> Choice:
     )
 
 
-def _write_choice(choice: Choice, writer: Writer) -> dict[str, Any]:
+def _write_choice(choice: Choice, answer_id: str, writer: ChatWriter) -> dict[str, Any]:
     path = f"choices[{choice.index}]"
-    (message,) = write_message(choice.message, writer, f"{path}.message", answered=True)
+    said = choice.message if writer.own else _callable(choice, answer_id)
+    (message,) = write_message(said, writer, f"{path}.message", answered=True)
     known = {"index": choice.index, "message": message}
-    finish = None if choice.finish is None else finish_word(choice.finish)
+    called = any(isinstance(part, ToolCall) for part in choice.parts)
+    finish = None if choice.finish is None else finish_word(choice.finish, own=writer.own, called=called)
     return merged(known, {"finish_reason": finish, **writer.leftovers(choice.extra, path)})
 
 
-def _write_usage(usage: Usage | None, writer: Writer) -> dict[str, Any] | None:
+def _callable(choice: Choice, answer_id: str) -> Message:
+    """The message with what callers need to answer its calls: an id, and arguments that are JSON."""
+    parts: list[Part] = []
+    ordinal = 0
+    for part in choice.parts:
+        if isinstance(part, ToolCall):
+            id_ = part.id or made_id(answer_id, choice.index, ordinal)
+            part = replace(part, id=id_, arguments=part.arguments or "{}")  # noqa: PLW2901  # the same part, completed
+            ordinal += 1
+        parts.append(part)
+    return replace(choice.message, parts=tuple(parts))
+
+
+def _write_usage(usage: Usage | None, writer: ChatWriter) -> dict[str, Any] | None:
     return None if usage is None else write_usage(usage, writer.leftovers(usage.extra, "usage"))

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from holdfast.dialects.openai_chat.answer import decode_answer, encode_answer
 from holdfast.dialects.openai_chat.errors import decode_error, encode_error
+from holdfast.dialects.openai_chat.locating import locate
 from holdfast.dialects.openai_chat.names import DIALECT
-from holdfast.dialects.openai_chat.request import decode_request, encode_request, locate
+from holdfast.dialects.openai_chat.request import decode_request, encode_request
 from holdfast.dialects.openai_chat.stream import StreamDecoder
 from holdfast.dialects.openai_chat.stream_encoder import StreamEncoder
 

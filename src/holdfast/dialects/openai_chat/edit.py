@@ -28,11 +28,26 @@ _NULL, _NONE, _EMPTY = (
 
 
 def edit_event(raw: bytes, edit: Edit) -> bytes:
-    """One event's bytes, changed; empty where nothing worth sending is left of it."""
-    (frame,) = SSEParser().feed(raw)
-    if frame.data is None or frame.data == b"[DONE]":
-        return raw
-    chunk = _fields(frame.data)
+    """One event's frames or several events', changed; empty where nothing worth sending is left of them."""
+    out: list[bytes] = []
+    text = edit.text
+    for frame in SSEParser().feed(raw):
+        if frame.data is None or frame.data == b"[DONE]":
+            out.append(frame.raw)
+            continue
+        chunk = _fields(frame.data)
+        if text is not None:
+            had_text = _leave_text(chunk, text)
+            worth_sending = (had_text and text) or _ends(chunk)
+            if had_text:
+                text = ""  # all of it stands in the first frame that had any
+            if not worth_sending:
+                continue
+        out.append(_edited(chunk, edit))
+    return b"".join(out)
+
+
+def _edited(chunk: _Fields, edit: Edit) -> bytes:
     choices = _choices(chunk.get("choices", _NONE)) or []
     if edit.usage == "only":
         choices = []
@@ -50,11 +65,26 @@ def edit_event(raw: bytes, edit: Edit) -> bytes:
         chunk["id"] = _raw(edit.id)
     if edit.model is not None and "model" in chunk:
         chunk["model"] = _raw(edit.model)
-    if edit.text is not None and choices:
-        delta = _fields_or_null(choices[0].get("delta", _NULL)) or {}
-        choices[0]["delta"] = _raw({**delta, "content": edit.text})
-        chunk["choices"] = _raw(choices)
     return b"data: " + _encode(chunk) + b"\n\n"
+
+
+def _leave_text(chunk: _Fields, text: str) -> bool:
+    """Leaves nothing in the only choice's delta but ``text`` in place of its text; whether it had any."""
+    choices = _choices(chunk.get("choices", _NONE)) or []
+    if not choices:
+        return False
+    delta = _fields_or_null(choices[0].get("delta", _NULL)) or {}
+    had_text = _says(delta.get("content", _NULL))
+    choices[0]["delta"] = _raw({"content": text} if had_text and text else {})
+    chunk["choices"] = _raw(choices)
+    return had_text
+
+
+def _ends(chunk: _Fields) -> bool:
+    """Whether the chunk says a finish reason or usage, which belong to the answer however much of its text is left."""
+    choices = _choices(chunk.get("choices", _NONE)) or []
+    finishes = any(_says(choice.get("finish_reason", _NULL)) for choice in choices)
+    return finishes or _says(chunk.get("usage", _NULL))
 
 
 def _without_finish(choice: _Fields, edit: Edit) -> _Fields | None:

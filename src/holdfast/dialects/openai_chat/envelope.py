@@ -72,6 +72,7 @@ class _Request(msgspec.Struct, gc=False):
 _typed = msgspec.json.Decoder(_Request).decode
 _raw_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _encode = msgspec.json.Encoder().encode
+_MAXIMA = ("max_completion_tokens", "max_tokens")
 _TRUE = msgspec.Raw(b"true")
 _USAGE_ONLY = msgspec.Raw(b'{"include_usage":true}')
 
@@ -124,6 +125,9 @@ def write_request(envelope: Envelope, *, model: str, overrides: Mapping[str, Any
     """The body for a target: the caller's own bytes field by field, with model, usage request and the route's changes."""
     fields = dict(envelope.fields)
     for name, value in overrides.items():
+        if name in _MAXIMA:  # one limit by two names: a provider that knows both refuses both together
+            for other in _MAXIMA:
+                fields.pop(other, None)
         fields[name] = msgspec.Raw(_encode(value))
     fields["model"] = msgspec.Raw(_encode(model))
     if envelope.stream and not envelope.wants_usage:

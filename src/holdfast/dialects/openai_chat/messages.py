@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
 from holdfast.dialects.openai_chat.names import DIALECT
 from holdfast.dialects.openai_chat.parts import read_image, read_part, write_part
 from holdfast.dialects.openai_chat.reasoning import DETAILS, SPELLING, read_reasoning, write_reasoning
+from holdfast.dialects.openai_chat.signed import place, take, whose
 from holdfast.dialects.openai_chat.tools import read_call, read_legacy_call, write_call
-from holdfast.dialects.writing import Writer, merged
+from holdfast.dialects.openai_chat.writer import ChatWriter, opaque_name
+from holdfast.dialects.writing import merged
 from holdfast.model import (
     Audio,
     Citation,
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
     from holdfast.dialects.reading import Fields
 
 __all__ = ["read_audio", "read_citation", "read_message", "write_audio", "write_citation", "write_message"]
+
+_Placed: TypeAlias = "Sequence[tuple[str, Part]]"
+"""Parts with their paths in the neutral request, for what is said about one that can't be written."""
 
 _ROLES: Mapping[str, Role] = {role.value: role for role in Role} | {"function": Role.TOOL}
 
@@ -58,15 +63,17 @@ def read_message(message: Fields, *, answered: bool = False) -> Message:
 
 
 def write_message(
-    message: Message, writer: Writer, path: str, *, answered: bool = False
+    message: Message, writer: ChatWriter, path: str, *, answered: bool = False
 ) -> list[dict[str, Any]]:
     """The wire messages for ``message``: more than one where it holds several tool results, or results beside text."""
     spelling = writer.spelling(message.spelling)
     extra = writer.leftovers(message.extra, path)
-    results = [part for part in message.parts if isinstance(part, ToolResult)]
-    others = [part for part in message.parts if not isinstance(part, ToolResult)]
-    out = [_write_result(result, spelling, writer, path) for result in results]
-    if results and not others:
+    placed = [(f"{path}.parts[{at}]", part) for at, part in enumerate(message.parts)]
+    others = [(where, part) for where, part in placed if not isinstance(part, ToolResult)]
+    out = [
+        _write_result(part, spelling, writer, where) for where, part in placed if isinstance(part, ToolResult)
+    ]
+    if out and not others:
         out[-1] = merged(out[-1], extra)
         return out
     role = spelling.get("role", message.role.value)
@@ -74,7 +81,7 @@ def write_message(
     if message.role is Role.ASSISTANT:
         known |= _write_assistant(others, spelling, writer, path, answered=answered)
     else:
-        known["content"] = _write_content(others, spelling, writer, path)
+        known["content"] = _write_content(others, spelling, writer)
     if known.get("annotations") and isinstance(extra.get("annotations"), list):
         known["annotations"] += extra["annotations"]  # citations first, what isn't one after them
     written = merged(known, extra)
@@ -104,7 +111,7 @@ def read_citation(annotation: Any) -> Citation | None:
     return Citation(**known, extra=extra)
 
 
-def write_citation(citation: Citation, writer: Writer, path: str) -> dict[str, Any]:
+def write_citation(citation: Citation, writer: ChatWriter, path: str) -> dict[str, Any]:
     cited = {theirs: getattr(citation, ours) for ours, (theirs, _) in _CITATION.items()}
     return merged(
         {"type": "url_citation", "url_citation": merged(cited, {})}, writer.leftovers(citation.extra, path)
@@ -121,7 +128,7 @@ def read_audio(audio: Fields) -> Audio:
     )
 
 
-def write_audio(audio: Audio, writer: Writer, path: str) -> dict[str, Any]:
+def write_audio(audio: Audio, writer: ChatWriter, path: str) -> dict[str, Any]:
     known = {"id": audio.file_id, "data": audio.data, "transcript": audio.transcript}
     return merged(known, writer.leftovers(audio.extra, path))
 
@@ -153,18 +160,18 @@ def _read_content(message: Fields, spelling: dict[str, str], *, needed: bool = F
     return ()
 
 
-def _write_content(parts: Sequence[Part], spelling: dict[str, str], writer: Writer, path: str) -> Any:
+def _write_content(placed: _Placed, spelling: dict[str, str], writer: ChatWriter) -> Any:
     as_list = spelling.get("content") == "parts"
-    if not parts:
+    if not placed:
         return [] if as_list else None
-    text = parts[0]
-    if not as_list and len(parts) == 1 and isinstance(text, Text) and _is_plain(text, writer, path):
+    path, text = placed[0]
+    if not as_list and len(placed) == 1 and isinstance(text, Text) and _is_plain(text, writer, path):
         return text.text
-    written = (write_part(part, writer, f"{path}.content[{at}]") for at, part in enumerate(parts))
+    written = (write_part(part, writer, path) for path, part in placed)
     return [part for part in written if part is not None]
 
 
-def _is_plain(text: Text, writer: Writer, path: str) -> bool:
+def _is_plain(text: Text, writer: ChatWriter, path: str) -> bool:
     return text.cache is None and not writer.leftovers(text.extra, path)
 
 
@@ -176,13 +183,15 @@ def _read_result(message: Fields, name: str | None, spelling: dict[str, str]) ->
     return ToolResult(call_id=call_id, name=name, parts=allowed)
 
 
-def _write_result(result: ToolResult, spelling: dict[str, str], writer: Writer, path: str) -> dict[str, Any]:
-    """``is_error`` has no field here: what the tool said went wrong stands in its content, as it does everywhere."""
+def _write_result(
+    result: ToolResult, spelling: dict[str, str], writer: ChatWriter, path: str
+) -> dict[str, Any]:
+    placed = [(f"{path}.parts[{at}]", part) for at, part in enumerate(result.parts)]
     known = {
         "role": spelling.get("role", Role.TOOL.value),
         "tool_call_id": result.call_id,
         "name": result.name,
-        "content": _write_content(result.parts, spelling, writer, path),
+        "content": _write_content(placed, spelling, writer),
     }
     if known["content"] is None and "role" not in spelling:
         known["content"] = ""
@@ -190,7 +199,7 @@ def _write_result(result: ToolResult, spelling: dict[str, str], writer: Writer, 
 
 
 def _read_assistant(message: Fields, spelling: dict[str, str], *, answered: bool) -> tuple[Part, ...]:
-    thoughts, said = read_reasoning(message)
+    thoughts, said = read_reasoning(message, answered=answered)
     if said is not None:
         spelling[SPELLING] = said
     if answered and "content" not in message.left:
@@ -198,7 +207,8 @@ def _read_assistant(message: Fields, spelling: dict[str, str], *, answered: bool
     content = _read_content(message, spelling)
     if answered:
         message.left.pop("content", None)  # null, which is how an answer says that there is none
-    parts: list[Part] = [*thoughts, *_cited(content, message)]
+    content = _signed(_cited(content, message), message, answered=answered)
+    parts: list[Part] = [*thoughts, *content]
     if any(isinstance(part, Refusal) for part in content):
         spelling["refusal"] = "part"
     elif (refusal := message.text("refusal")) is not None:
@@ -211,7 +221,7 @@ def _read_assistant(message: Fields, spelling: dict[str, str], *, answered: bool
         spelling["image"] = "part"
     else:
         parts.extend(read_image(image) for image in _images(message))
-    parts.extend(read_call(call) for call in message.each("tool_calls"))
+    parts.extend(read_call(call, answered=answered) for call in message.each("tool_calls"))
     if not any(_is_call(part) for part in parts) and (call := message.fields("function_call")) is not None:
         spelling["tool_calls"] = "function_call"
         parts.append(read_legacy_call(call))
@@ -219,71 +229,87 @@ def _read_assistant(message: Fields, spelling: dict[str, str], *, answered: bool
 
 
 def _write_assistant(
-    parts: Sequence[Part], spelling: dict[str, str], writer: Writer, path: str, *, answered: bool
+    placed: _Placed, spelling: dict[str, str], writer: ChatWriter, path: str, *, answered: bool
 ) -> dict[str, Any]:
-    sorted_ = _Sorted(parts, spelling, writer, path)
-    known = write_reasoning(sorted_.thoughts, spelling.get(SPELLING), writer, path)
-    content = sorted_.content
-    if (
-        answered and spelling.get("content") != "parts"
-    ):  # an answer's text is one string, and nothing else fits in
-        content = [part for part in content if isinstance(part, Text)]
-        known["content"] = _text_of(content) if content else None
+    sorted_ = _Sorted(placed, spelling, writer)
+    known = write_reasoning(sorted_.thoughts, spelling.get(SPELLING), writer)
+    texts = [(where, part) for where, part in sorted_.content if isinstance(part, Text)]
+    if answered and spelling.get("content") != "parts":
+        # An answer's text is one string, and nothing else fits in.
+        known["content"] = _text_of(texts) if texts else None
     else:
-        known["content"] = _write_content(content, spelling, writer, path)
-    citations = [each for part in content if isinstance(part, Text) for each in part.citations]
-    known["annotations"] = [write_citation(each, writer, f"{path}.annotations") for each in citations] or None
+        known["content"] = _write_content(sorted_.content, spelling, writer)
+    citations = [(where, each) for where, text in texts for each in text.citations]
+    known["annotations"] = [write_citation(each, writer, where) for where, each in citations] or None
+    known |= _write_text_signature(texts, writer)
     known["refusal"] = _text_of(sorted_.refusals) if sorted_.refusals else None
     known["audio"] = write_audio(sorted_.audio[0], writer, f"{path}.audio") if sorted_.audio else None
-    images = (write_part(image, writer, f"{path}.images") for image in sorted_.images)
+    images = (write_part(image, writer, where) for where, image in sorted_.images)
     known["images"] = [image for image in images if image is not None] or None
     calls = sorted_.calls
-    if spelling.get("tool_calls") == "function_call" and len(calls) == 1 and isinstance(calls[0], ToolCall):
-        known["function_call"] = write_call(calls[0], writer, path, legacy=True)
+    legacy = spelling.get("tool_calls") == "function_call" and len(calls) == 1
+    if legacy and isinstance(only := calls[0][1], ToolCall):
+        known["function_call"] = write_call(only, writer, calls[0][0], legacy=True)
     else:
         known["tool_calls"] = [
-            call.data if isinstance(call, Opaque) else write_call(call, writer, f"{path}.tool_calls[{at}]")
-            for at, call in enumerate(calls)
+            call.data if isinstance(call, Opaque) else write_call(call, writer, where)
+            for where, call in calls
         ] or None
     return known
+
+
+def _write_text_signature(texts: Sequence[tuple[str, Text]], writer: ChatWriter) -> dict[str, Any]:
+    """The first signature on a text, as the message's: it has room for one."""
+    said: dict[str, Any] = {}
+    for path, text in texts:
+        if text.signature is None:
+            continue
+        if not writer.answered and writer.issuer(text.signed_by) != DIALECT:
+            writer.refuse(path, "reasoning.foreign")
+        elif said:
+            writer.refuse(path, "reasoning.signature")
+        else:
+            said = place(writer.proof(text.signature, text.signed_by))
+    return said
 
 
 class _Sorted:
     """An assistant's parts by the field they belong to. Order is kept within a field; across fields it has no place."""
 
-    def __init__(self, parts: Sequence[Part], spelling: dict[str, str], writer: Writer, path: str) -> None:
-        self.thoughts: list[Part] = []
-        self.content: list[Part] = []
-        self.refusals: list[Part] = []
+    def __init__(self, placed: _Placed, spelling: dict[str, str], writer: ChatWriter) -> None:
+        self.thoughts: list[tuple[str, Part]] = []
+        self.content: list[tuple[str, Part]] = []
+        self.refusals: list[tuple[str, Refusal]] = []
         self.audio: list[Audio] = []
-        self.images: list[Image] = []
-        self.calls: list[ToolCall | Opaque] = []
-        for at, part in enumerate(parts):
+        self.images: list[tuple[str, Image]] = []
+        self.calls: list[tuple[str, ToolCall | Opaque]] = []
+        for path, part in placed:
             match part:
                 case Reasoning():
-                    self.thoughts.append(part)
+                    self.thoughts.append((path, part))
                 case ToolCall():
-                    self.calls.append(part)
+                    self.calls.append((path, part))
                 case Refusal() if "refusal" not in spelling:
-                    self.refusals.append(part)
+                    self.refusals.append((path, part))
                 case Audio() if "audio" not in spelling:
+                    if self.audio:
+                        writer.refuse(path, "audio.data")
+                        continue
                     self.audio.append(part)
                 case Image() if "image" not in spelling:
-                    self.images.append(part)
+                    self.images.append((path, part))
                 case Opaque() if part.dialect != DIALECT:
-                    writer.refuse(f"{path}.content[{at}]")
+                    writer.refuse(path, opaque_name(part.data))
                 case Opaque() if part.place == DETAILS:
-                    self.thoughts.append(part)
+                    self.thoughts.append((path, part))
                 case Opaque() if part.place == "tool_calls":
-                    self.calls.append(part)
+                    self.calls.append((path, part))
                 case _:
-                    self.content.append(part)
-        if len(self.audio) > 1:
-            writer.refuse(f"{path}.audio")
+                    self.content.append((path, part))
 
 
-def _text_of(parts: Iterable[Part]) -> str:
-    return "".join(part.text for part in parts if isinstance(part, Text | Refusal))
+def _text_of(placed: Iterable[tuple[str, Text | Refusal]]) -> str:
+    return "".join(part.text for _, part in placed)
 
 
 def _cited(content: tuple[Part, ...], message: Fields) -> tuple[Part, ...]:
@@ -299,6 +325,20 @@ def _cited(content: tuple[Part, ...], message: Fields) -> tuple[Part, ...]:
                 part, citations=tuple(each for each in citations if each is not None)
             )
             return (*content[:at], cited, *content[at + 1 :])
+    return content
+
+
+def _signed(content: tuple[Part, ...], message: Fields, *, answered: bool) -> tuple[Part, ...]:
+    """``content`` with the message's signature on its first text; without a text it is left."""
+    for at, part in enumerate(content):
+        if isinstance(part, Text):
+            signature, signed_by = take(message.left), None
+            if signature is None:
+                return content
+            if not answered:
+                signature, signed_by = whose(signature)
+            signed = msgspec.structs.replace(part, signature=signature, signed_by=signed_by)
+            return (*content[:at], signed, *content[at + 1 :])
     return content
 
 

@@ -26,6 +26,7 @@ _WORDS: Mapping[FinishReason, str] = {
     FinishReason.TOOL_CALLS: "tool_calls",
     FinishReason.CONTENT_FILTER: "content_filter",
     FinishReason.PAUSE: "length",  # the nearest that says: there is more
+    FinishReason.OTHER: "length",  # and that says: this isn't all that was meant
 }
 
 
@@ -33,8 +34,15 @@ def finish_of(word: str) -> Finish:
     return Finish(_REASONS.get(word, FinishReason.OTHER), word)
 
 
-def finish_word(finish: Finish) -> str:
-    """The provider's own word where it means the same here, else the word for the reason."""
-    if _REASONS.get(finish.raw) is finish.reason:
+def finish_word(finish: Finish, *, own: bool, called: bool) -> str:
+    """The provider's own word where it is one of this dialect's, else the word for the reason.
+
+    Args:
+        own: whether the answer is this dialect's, in which every word has been said before.
+        called: whether tools were called. Callers look for that word, and not every dialect has one for it.
+    """
+    if own and finish.reason in (FinishReason.OTHER, _REASONS.get(finish.raw)):
         return finish.raw
-    return _WORDS.get(finish.reason, finish.raw)
+    if called and not own and finish.reason is FinishReason.STOP:
+        return _WORDS[FinishReason.TOOL_CALLS]
+    return _WORDS[finish.reason]

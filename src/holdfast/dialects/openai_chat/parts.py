@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from holdfast.dialects.openai_chat.names import DIALECT
-from holdfast.dialects.writing import Writer, merged
+from holdfast.dialects.openai_chat.writer import ChatWriter, opaque_name
+from holdfast.dialects.writing import merged
 from holdfast.model import (
     Audio,
     CacheMark,
     File,
     Image,
+    Media,
     Opaque,
     Part,
     Refusal,
@@ -22,9 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from holdfast.dialects.reading import Fields
-    from holdfast.model import Media
 
-__all__ = ["read_cache", "read_image", "read_part", "write_cache", "write_image", "write_part"]
+__all__ = ["part_name", "read_cache", "read_image", "read_part", "write_cache", "write_image", "write_part"]
 
 _BASE64 = ";base64,"
 _AUDIO_FORMATS: Mapping[str, str] = {"mp3": "audio/mpeg"}
@@ -40,19 +41,28 @@ def read_part(part: Fields) -> Part:
     return reader(part)
 
 
-def write_part(part: Part, writer: Writer, path: str) -> dict[str, Any] | None:
+def write_part(part: Part, writer: ChatWriter, path: str) -> dict[str, Any] | None:
     """The item for ``part``; None where it has no place in a ``content`` list and the writer permits leaving it out."""
     if isinstance(part, Opaque):
         if part.dialect == DIALECT:
             return part.data
-        writer.refuse(path)
+        writer.refuse(path, opaque_name(part.data))
         return None
     known = _known(part)
     if known is None:
-        writer.refuse(path)
+        writer.refuse(path, part_name(part))
         return None
     known["cache_control"] = write_cache(part.cache)
     return merged(known, writer.leftovers(part.extra, path))
+
+
+def part_name(part: Part) -> str:
+    """What ``part`` is in the words of :data:`holdfast.dialects.fields.NEUTRAL`: ``image.file_id``."""
+    kind = str(part.__struct_config__.tag)
+    if not isinstance(part, Media):
+        return kind
+    way = "data" if part.data is not None else "url" if part.url is not None else "file_id"
+    return f"{kind}.{way}"
 
 
 def read_cache(fields: Fields) -> CacheMark | None:

@@ -9,7 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from holdfast.dialects.openai_chat.names import DIALECT
-from holdfast.dialects.writing import Writer, merged
+from holdfast.dialects.openai_chat.signed import issuer_of, whose
+from holdfast.dialects.openai_chat.writer import ChatWriter, opaque_name
+from holdfast.dialects.writing import merged
 from holdfast.model import Opaque, Part, Reasoning
 
 if TYPE_CHECKING:
@@ -37,9 +39,9 @@ SPELLING = "reasoning"
 THOUGHT, SUMMARY, ENCRYPTED = "reasoning.text", "reasoning.summary", "reasoning.encrypted"
 
 
-def read_reasoning(message: Fields) -> tuple[tuple[Part, ...], str | None]:
+def read_reasoning(message: Fields, *, answered: bool = False) -> tuple[tuple[Part, ...], str | None]:
     """The thoughts of a message, and the fields that said them (None: nothing was said)."""
-    parts: list[Part] = [read_detail(detail) for detail in message.each(DETAILS)]
+    parts: list[Part] = [read_detail(detail, answered=answered) for detail in message.each(DETAILS)]
     said = [DETAILS] if parts else []
     text = joined(parts) if parts else None
     for name in PLAIN:
@@ -56,18 +58,39 @@ def read_reasoning(message: Fields) -> tuple[tuple[Part, ...], str | None]:
     return tuple(parts), "+".join(said) or None
 
 
-def write_reasoning(parts: Sequence[Part], spelling: str | None, writer: Writer, path: str) -> dict[str, Any]:
-    """The fields that say ``parts`` (Reasoning, and Opaque ones of this place), spelled as they were."""
-    if not parts:
+def write_reasoning(
+    thoughts: Sequence[tuple[str, Part]], spelling: str | None, writer: ChatWriter
+) -> dict[str, Any]:
+    """The fields that say ``thoughts`` (paths and Reasoning, or Opaque ones of this place), spelled as they were."""
+    kept = [(path, part) for path, part in thoughts if _may_be_said(part, writer, path)]
+    if not kept:
         return {}
+    parts = [part for _, part in kept]
     out: dict[str, Any] = {}
     for name in fields_of(parts, spelling):
         if name == DETAILS:
-            details = (write_detail(part, writer, f"{path}.{DETAILS}[{at}]") for at, part in enumerate(parts))
+            details = (write_detail(part, writer, path) for path, part in kept)
             out[name] = [detail for detail in details if detail is not None]
-        else:
-            out[name] = joined(parts)
+        elif (text := joined(parts)) or writer.own:
+            out[name] = text
     return out
+
+
+def _may_be_said(part: Part, writer: ChatWriter, path: str) -> bool:
+    """Whether the thought is everybody's, or its reader's own; a request's reader can't use what another signed."""
+    if writer.answered or not isinstance(part, Reasoning):
+        return True
+    if part.signature is None and part.encrypted is None:
+        return True
+    if writer.issuer(part.signed_by) == DIALECT or _says_its_issuer(part):
+        return True
+    writer.refuse(path, "reasoning.foreign")
+    return False
+
+
+def _says_its_issuer(part: Reasoning) -> bool:
+    """OpenRouter's: it passes the proof on to the issuer that it names."""
+    return part.signed_by is not None and issuer_of(part.extra.get("format")) == part.signed_by
 
 
 def fields_of(parts: Sequence[Part], spelling: str | None) -> list[str]:
@@ -85,8 +108,12 @@ def joined(parts: Sequence[Part]) -> str:
     return "".join(part.text for part in parts if isinstance(part, Reasoning))
 
 
-def read_detail(detail: Fields) -> Reasoning | Opaque:
-    """One item of ``reasoning_details``. A type that isn't known here stays whole."""
+def read_detail(detail: Fields, *, answered: bool) -> Reasoning | Opaque:
+    """One item of ``reasoning_details``. A type that isn't known here stays whole.
+
+    Whose the proof is matters in a request, which may go to another provider than the answer came from. In an answer it is
+    simply the provider's, mark and all: only so does it come back to that provider unchanged.
+    """
     kind = detail.left.get("type")
     if kind not in (THOUGHT, SUMMARY, ENCRYPTED):
         return Opaque(dialect=DIALECT, data=detail.left, place=DETAILS)
@@ -98,27 +125,42 @@ def read_detail(detail: Fields) -> Reasoning | Opaque:
         detail.left[field] = said
     if kind == _kind(encrypted, summary=summary):
         del detail.left["type"]
+    signature, signed_by = detail.text("signature"), None
+    if not answered:
+        format_ = detail.left.get("format")
+        if encrypted is not None:
+            encrypted, signed_by = whose(encrypted, format_)
+        if signature is not None:
+            signature, signed_by = whose(signature, format_)
     return Reasoning(
         text=said or "",
         summary=summary,
         encrypted=encrypted,
-        signature=detail.text("signature"),
+        signature=signature,
+        signed_by=signed_by,
         id=detail.text("id"),
         extra=detail.left,
     )
 
 
-def write_detail(part: Part, writer: Writer, path: str, kind: str | None = None) -> dict[str, Any] | None:
-    """The detail for ``part``; ``kind`` where it continues one of that type."""
+def write_detail(
+    part: Part, writer: ChatWriter, path: str, kind: str | None = None, *, begun: bool = False
+) -> dict[str, Any] | None:
+    """The detail for ``part``; ``kind`` where it continues one of that type, ``begun`` where it continues its proof."""
     if isinstance(part, Opaque):
         if part.dialect == DIALECT:
             return part.data
-        writer.refuse(path)
+        writer.refuse(path, opaque_name(part.data))
         return None
     assert isinstance(part, Reasoning)  # noqa: S101  # for the type checker: callers pass nothing else
     extra = writer.leftovers(part.extra, path)
     kind = kind or detail_kind(part)
-    known: dict[str, Any] = {"type": kind, "data": part.encrypted, "signature": part.signature, "id": part.id}
+    plain = begun or _says_its_issuer(part)
+    encrypted, signature = (
+        None if proof is None else writer.proof(proof, part.signed_by, begun=plain)
+        for proof in (part.encrypted, part.signature)
+    )
+    known: dict[str, Any] = {"type": kind, "data": encrypted, "signature": signature, "id": part.id}
     field = "summary" if part.summary else "text"
     if part.text or (kind != ENCRYPTED and field not in extra):  # a null text stays null
         known[field] = part.text
@@ -128,7 +170,7 @@ def write_detail(part: Part, writer: Writer, path: str, kind: str | None = None)
 def detail_kind(part: Reasoning) -> str:
     """The detail's ``type``: by what it holds, unless the provider said otherwise."""
     said = part.extra.get("type")
-    return said if isinstance(said, str) else _kind(part.encrypted, summary=part.summary)
+    return said if said in (THOUGHT, SUMMARY, ENCRYPTED) else _kind(part.encrypted, summary=part.summary)
 
 
 def _kind(encrypted: str | None, *, summary: bool) -> str:

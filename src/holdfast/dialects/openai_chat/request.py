@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from holdfast.dialects.openai_chat.fitting import fitted
 from holdfast.dialects.openai_chat.messages import read_message, write_message
 from holdfast.dialects.openai_chat.names import DIALECT
 from holdfast.dialects.openai_chat.parts import read_cache, write_cache
@@ -14,8 +15,9 @@ from holdfast.dialects.openai_chat.tools import (
     write_choice,
     write_tool,
 )
+from holdfast.dialects.openai_chat.writer import ChatWriter
 from holdfast.dialects.reading import Fields, invalid_request, read_json
-from holdfast.dialects.writing import Writer, merged, write_json
+from holdfast.dialects.writing import merged, write_json
 from holdfast.model import OutputFormat, OutputKind, ReasoningOptions, Request, Sampling
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
     from holdfast.dialects.writing import Drops
 
-__all__ = ["decode_request", "encode_request", "locate"]
+__all__ = ["decode_request", "encode_request"]
 
 _SAMPLING: Mapping[str, Callable[[Fields, str], Any]] = {
     "temperature": Fields.number,
@@ -94,7 +96,8 @@ def encode_request(request: Request, drops: Drops | None = None) -> bytes:
         CantExpress: this dialect has no way to say something of it; ``param`` names that.
         InvalidRequest: it holds something that JSON can't say.
     """
-    writer = Writer(DIALECT, request.dialect, strict=True, drops=drops)
+    writer = ChatWriter(request.dialect, answered=False, drops=drops)
+    request = fitted(request, writer)
     spelling = writer.spelling(request.spelling)
     messages = [
         wire
@@ -102,12 +105,15 @@ def encode_request(request: Request, drops: Drops | None = None) -> bytes:
         for wire in write_message(message, writer, f"messages[{at}]")
     ]
     known: dict[str, Any] = {"model": request.model, "messages": messages}
-    legacy = spelling.get("tools") == "functions"
-    tools = (write_tool(tool, writer, f"tools[{at}]", legacy=legacy) for at, tool in enumerate(request.tools))
-    known["functions" if legacy else "tools"] = [tool for tool in tools if tool is not None] or None
+    functions = spelling.get("tools") == "functions"
+    tools = (
+        write_tool(tool, writer, f"tools[{at}]", legacy=functions) for at, tool in enumerate(request.tools)
+    )
+    known["functions" if functions else "tools"] = [tool for tool in tools if tool is not None] or None
     if request.tool_choice is not None:
         name = spelling.get("tool_choice", "tool_choice")
-        known[name] = write_choice(request.tool_choice, writer, name, legacy=name == "function_call")
+        legacy = name == "function_call"
+        known[name] = write_choice(request.tool_choice, writer, "tool_choice", legacy=legacy)
     known["response_format"] = _write_output(request.output, writer)
     known |= {name: getattr(request.sampling, name) for name in _SAMPLING}
     known |= {name: getattr(request, name) for name in _PLAIN}
@@ -118,11 +124,6 @@ def encode_request(request: Request, drops: Drops | None = None) -> bytes:
     known["cache_control"] = write_cache(request.cache)
     known |= _write_reasoning(request.reasoning, spelling, writer)
     return write_json(merged(known, writer.leftovers(request.extra, "")))
-
-
-def locate(request: Request, path: str) -> str:  # noqa: ARG001  # other dialects need the request for it
-    """``path`` as the caller wrote it: messages stand here as they do in the model."""
-    return path.replace(".parts[", ".content[")
 
 
 def _read_output(fields: Fields) -> OutputFormat | None:
@@ -145,12 +146,15 @@ def _read_output(fields: Fields) -> OutputFormat | None:
     return OutputFormat(kind=OutputKind.OPAQUE, extra={"type": name, **output.left})
 
 
-def _write_output(output: OutputFormat | None, writer: Writer) -> dict[str, Any] | None:
+def _write_output(output: OutputFormat | None, writer: ChatWriter) -> dict[str, Any] | None:
     if output is None:
         return None
-    extra = writer.leftovers(output.extra, "response_format")
     if output.kind is OutputKind.OPAQUE:
-        return extra or None
+        if not writer.own:
+            writer.refuse("output", "output")
+            return None
+        return output.extra or None
+    extra = writer.leftovers(output.extra, "output")
     known: dict[str, Any] = {"type": output.kind.value}
     if output.kind is OutputKind.JSON_SCHEMA:
         schema = {"name": output.name, "description": output.description, "schema": output.schema}
@@ -183,7 +187,7 @@ def _read_reasoning(fields: Fields, spelling: dict[str, str]) -> ReasoningOption
 
 
 def _write_reasoning(
-    options: ReasoningOptions | None, spelling: dict[str, str], writer: Writer
+    options: ReasoningOptions | None, spelling: dict[str, str], writer: ChatWriter
 ) -> dict[str, Any]:
     if options is None:
         return {}
@@ -205,9 +209,9 @@ def _write_reasoning(
         case _:
             if options.budget_tokens is not None:
                 writer.refuse("reasoning.budget_tokens")
-            if options.effort is None and options.enabled is not None:
-                return {"reasoning_effort": "medium" if options.enabled else "none"}
-            return {"reasoning_effort": options.effort}
+            if options.enabled is False:
+                return {"reasoning_effort": "none"}
+            return {"reasoning_effort": options.effort or (_MEDIUM if options.enabled else None)}
 
 
 def _read_stop(fields: Fields, spelling: dict[str, str]) -> tuple[str, ...]:
@@ -247,4 +251,6 @@ def _read_include_usage(fields: Fields) -> bool | None:
     return include
 
 
+_MEDIUM = "medium"
+"""What most servers take for thinking without saying how much."""
 _THINKING: Mapping[Any, bool] = {"enabled": True, "disabled": False}

@@ -11,6 +11,7 @@ from holdfast.dialects.openai_chat.messages import read_audio, read_citation
 from holdfast.dialects.openai_chat.names import DIALECT, finish_of
 from holdfast.dialects.openai_chat.parts import read_image, read_part
 from holdfast.dialects.openai_chat.reasoning import DETAILS, PLAIN, SPELLING, joined, read_detail
+from holdfast.dialects.openai_chat.signed import take
 from holdfast.dialects.openai_chat.usage import read_usage
 from holdfast.dialects.reading import Fields, bad_answer, read_json
 from holdfast.dialects.sse import SSEParser
@@ -142,6 +143,7 @@ class _ChoiceDecoder:
         self._call_keys: set[int] = set()
         self._blocks = 0  # those that have no index on the wire
         self._spoke = False
+        self._texted = False
 
     def read(self, choice: Fields, events: list[Event]) -> None:
         delta = choice.fields("delta")
@@ -170,6 +172,7 @@ class _ChoiceDecoder:
         said = [
             *self._reasoning(delta, spelling),
             *self._content(delta, spelling),
+            *self._text_signature(delta),
             *self._citations(delta),
             *self._refusal(delta),
             *self._audio(delta),
@@ -208,7 +211,7 @@ class _ChoiceDecoder:
         """Wires number the details of each type for themselves: a block is a type and an index."""
         raw = dict(detail.left)
         index = raw.get("index")
-        part = read_detail(detail)
+        part = read_detail(detail, answered=True)
         parts.append(part)
         place = (str(raw.get("type")), index if type(index) is int else None)
         known = self._details.get(place)
@@ -236,6 +239,7 @@ class _ChoiceDecoder:
         if content is None or content == "":
             return
         if isinstance(content, str):
+            self._texted = True
             yield TextDelta(choice=self._index, key=_TEXT, text=content)
             return
         if not isinstance(content, list):
@@ -245,9 +249,15 @@ class _ChoiceDecoder:
             fields = delta.one_item(item, "content", at)
             part = read_part(fields)
             if isinstance(part, Text):
+                self._texted = True
                 yield TextDelta(choice=self._index, key=_TEXT, text=part.text)
             else:
                 yield BlockStarted(choice=self._index, key=self._next(_CONTENT, fields), part=part)
+
+    def _text_signature(self, delta: Fields) -> Iterator[Event]:
+        """The message's signature is its text's; one that comes before any text stays a field of the message."""
+        if self._texted and (signature := take(delta.left)) is not None:
+            yield SignatureDelta(choice=self._index, key=_TEXT, signature=signature)
 
     def _citations(self, delta: Fields) -> Iterator[Event]:
         annotations = delta.left.get("annotations")
@@ -298,7 +308,7 @@ class _ChoiceDecoder:
                 # Some servers give every parallel call the index 0: another id is another call.
                 call = None
             if call is None:
-                yield self._begin_call(fields, index, id_)
+                yield from self._begin_call(fields, index, id_)
             elif call.opaque:
                 yield OpaqueDelta(choice=self._index, key=call.key, data=fields.left)
             else:
@@ -312,8 +322,13 @@ class _ChoiceDecoder:
                         name=function.text("name") or None,
                         arguments=function.text("arguments") or "",
                     )
+                yield from self._call_signature(call.key, take(fields.left))
 
-    def _begin_call(self, fields: Fields, index: int, id_: Any) -> Event:
+    def _call_signature(self, key: int, signature: str | None) -> Iterator[Event]:
+        if signature is not None:
+            yield SignatureDelta(choice=self._index, key=key, signature=signature)
+
+    def _begin_call(self, fields: Fields, index: int, id_: Any) -> Iterator[Event]:
         key = _CALL + index
         if key in self._call_keys:
             key = self._bounded(max(self._call_keys) - _CALL + 1, fields) + _CALL
@@ -323,15 +338,18 @@ class _ChoiceDecoder:
         self._calls[index] = _Call(key, id_, opaque=opaque)
         if opaque:
             data = {"type": kind, **fields.left}
-            return BlockStarted(
+            yield BlockStarted(
                 choice=self._index, key=key, part=Opaque(dialect=DIALECT, data=data, place="tool_calls")
             )
+            return
         name, arguments = "", ""
         if (function := fields.fields("function")) is not None:
             name, arguments = function.text("name") or "", function.text("arguments") or ""
             fields.keep("function", function if function.left else None)
+        signature = take(fields.left)
         part = ToolCall(id=fields.text("id"), name=name, arguments=arguments, extra=fields.left)
-        return BlockStarted(choice=self._index, key=key, part=part)
+        yield BlockStarted(choice=self._index, key=key, part=part)
+        yield from self._call_signature(key, signature)
 
     def _function_call(self, delta: Fields, spelling: dict[str, str]) -> Iterator[Event]:
         function = delta.fields("function_call")

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from holdfast.dialects.openai_chat.names import DIALECT
 from holdfast.dialects.openai_chat.parts import read_cache, write_cache
-from holdfast.dialects.writing import Writer, merged
+from holdfast.dialects.openai_chat.signed import place, take, whose
+from holdfast.dialects.writing import merged
 from holdfast.model import Opaque, OpaqueTool, Tool, ToolCall, ToolChoice, ToolMode
 
 if TYPE_CHECKING:
+    from holdfast.dialects.openai_chat.writer import ChatWriter
     from holdfast.dialects.reading import Fields
 
 __all__ = [
@@ -42,13 +44,13 @@ def read_legacy_tool(function: Fields) -> Tool:
 
 
 def write_tool(
-    tool: Tool | OpaqueTool, writer: Writer, path: str, *, legacy: bool = False
+    tool: Tool | OpaqueTool, writer: ChatWriter, path: str, *, legacy: bool = False
 ) -> dict[str, Any] | None:
     """The item for ``tool``; None where another dialect's tool may be left out."""
     if isinstance(tool, OpaqueTool):
         if tool.dialect == DIALECT:
             return tool.data
-        writer.refuse(path)
+        writer.refuse(path, "tools.provider")
         return None
     function: dict[str, Any] = {
         "name": tool.name,
@@ -84,26 +86,46 @@ def read_choice(fields: Fields, name: str) -> ToolChoice | None:
             return ToolChoice(mode=ToolMode.NAMED, names=(function["name"],))
     if value.keys() == {"name"} and isinstance(value["name"], str):
         return ToolChoice(mode=ToolMode.NAMED, names=(value["name"],))
+    some = ToolChoice(mode=ToolMode.NAMED, names=_allowed(value))
+    if len(some.names) > 1 and _some(some.names) == value:
+        return some
     return ToolChoice(mode=ToolMode.OPAQUE, extra=value)
 
 
-def write_choice(choice: ToolChoice, writer: Writer, path: str, *, legacy: bool = False) -> Any:
+def _allowed(value: dict[str, Any]) -> tuple[str, ...]:
+    """The names of the functions in ``allowed_tools``, as far as they can be read."""
+    inner = value.get("allowed_tools")
+    tools = inner.get("tools") if isinstance(inner, dict) else None
+    listed = tools if isinstance(tools, list) else []
+    functions = [tool.get("function") for tool in listed if isinstance(tool, dict)]
+    names = [function.get("name") for function in functions if isinstance(function, dict)]
+    return tuple(name for name in names if isinstance(name, str))
+
+
+def _some(names: tuple[str, ...]) -> dict[str, Any]:
+    tools = [{"type": "function", "function": {"name": name}} for name in names]
+    return {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": tools}}
+
+
+def write_choice(choice: ToolChoice, writer: ChatWriter, path: str, *, legacy: bool = False) -> Any:
     match choice.mode:
         case ToolMode.OPAQUE:
-            return writer.leftovers(choice.extra, path)
+            if not writer.own:
+                writer.refuse(path, path)
+                return None
+            return choice.extra
         case ToolMode.NAMED if legacy and len(choice.names) == 1:
             return {"name": choice.names[0]}
         case ToolMode.NAMED if len(choice.names) == 1:
             return {"type": "function", "function": {"name": choice.names[0]}}
         case ToolMode.NAMED:
-            tools = [{"type": "function", "function": {"name": name}} for name in choice.names]
-            return {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": tools}}
+            return _some(choice.names)
         case _:
             writer.leftovers(choice.extra, path)
             return choice.mode.value
 
 
-def read_call(call: Fields) -> ToolCall | Opaque:
+def read_call(call: Fields, *, answered: bool = False) -> ToolCall | Opaque:
     """One item of ``tool_calls``."""
     name = call.text("type")
     if name not in (None, "function"):
@@ -111,7 +133,10 @@ def read_call(call: Fields) -> ToolCall | Opaque:
     function = call.needed_fields("function")
     known = _read_called(function)
     call.keep("function", function)
-    return ToolCall(id=call.text("id"), **known, extra=call.left)
+    signature, signed_by = take(call.left), None
+    if signature is not None and not answered:
+        signature, signed_by = whose(signature)
+    return ToolCall(id=call.text("id"), **known, signature=signature, signed_by=signed_by, extra=call.left)
 
 
 def read_legacy_call(function: Fields) -> ToolCall:
@@ -120,12 +145,19 @@ def read_legacy_call(function: Fields) -> ToolCall:
     return ToolCall(**known, extra={"function": function.left} if function.left else {})
 
 
-def write_call(call: ToolCall, writer: Writer, path: str, *, legacy: bool = False) -> dict[str, Any]:
+def write_call(call: ToolCall, writer: ChatWriter, path: str, *, legacy: bool = False) -> dict[str, Any]:
     function = {"name": call.name, "arguments": call.arguments}
     extra = writer.leftovers(call.extra, path)
+    signature = call.signature
+    if signature is not None and not writer.answered and (legacy or writer.issuer(call.signed_by) != DIALECT):
+        writer.refuse(path, "tool_call.signature")
+        signature = None
     if legacy:
         return merged(function, extra.get("function", {}))
-    return merged({"id": call.id, "type": "function", "function": function}, extra)
+    known: dict[str, Any] = {"id": call.id, "type": "function", "function": function}
+    if signature is not None:
+        known |= place(writer.proof(signature, call.signed_by))
+    return merged(known, extra)
 
 
 def _read_function(function: Fields) -> dict[str, Any]:
