@@ -33,6 +33,11 @@ class Block:
     not_run: bool
 
     @property
+    def uses_library(self) -> bool:
+        """It makes a client: it needs a provider, and a program of its own."""
+        return self.language == "python" and "from holdfast import" in self.text
+
+    @property
     def id(self) -> str:
         return f"{self.page.relative_to(ROOT)}:{self.line}"
 

@@ -1,4 +1,4 @@
-"""The public types as pyright sees them, which most editors use: nothing is wrong in what is right, and the other way round."""
+"""The public types as pyright sees them: nothing is wrong in what is right, and what is wrong is refused."""
 
 from __future__ import annotations
 
