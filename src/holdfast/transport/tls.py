@@ -103,9 +103,8 @@ def _problem(path: Path | str) -> str | None:
         context.load_verify_locations(cafile=path)
     except ssl.SSLError:
         return f"{path} holds no certificates in PEM form (-----BEGIN CERTIFICATE-----), or a damaged one"
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        return f"{path} can't be read: {why}"
+    except OSError as error:
+        return f"{path} can't be read: {error.strerror or error}"
     if not context.cert_store_stats()["x509"]:
         return f"{path} holds no certificates, only revocation lists"
     return None
