@@ -198,6 +198,6 @@ def test_every_provider_was_billed_what_it_served(sdks, chaos, gateway, caller) 
         assert end.provider == provider
         assert end.usage is not None
         assert (end.usage.input_tokens, end.usage.output_tokens) == (
-            entry.usage.prompt,
-            entry.usage.completion,
+            entry.usage.prompt_tokens,
+            entry.usage.completion_tokens,
         )
