@@ -42,7 +42,6 @@ __all__ = ["DIALECT", "Neutral", "NeutralCodec", "read_events"]
 DIALECT: Final = "holdfast"
 
 _T = TypeVar("_T")
-_EVENT: Final[Any] = Event  # a union is no class, and msgspec takes both
 _PATH: Final = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
 _raw_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
@@ -172,9 +171,12 @@ class _Encoder:
 
 def read_events(lines: bytes) -> list[Event]:
     """The events in whole lines. Raises BadAnswer."""
-    return [
-        _read(line, _EVENT, bad_answer) for line in lines.split(b"\n") if line and not line.startswith(b":")
-    ]
+    try:
+        return [_event(line) for line in lines.split(b"\n") if line and not line.startswith(b":")]
+    except UnicodeDecodeError as error:
+        raise bad_answer(f"the line isn't valid UTF-8 (byte {error.start})", None) from None
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise bad_answer(*_told(error)) from None
 
 
 def _line(event: Event) -> bytes:
@@ -203,17 +205,31 @@ def _edited(events: list[Event], edit: Edit) -> Iterable[Event]:
             yield event
 
 
+def _exact(number: str) -> Any:
+    """A number where any value may stand, as exact as :func:`read_json` has it."""
+    return read_json(number.encode(), bad_answer)
+
+
+# Made once: to work out a union's type costs more than to read an event.
+_event = msgspec.json.Decoder(Event, float_hook=_exact).decode
+
+
 def _read(body: bytes, kind: type[_T], fault: Fault) -> _T:
-    """By way of plain values: only so does a number in a typed field stay exact."""
+    """By way of plain values: only so does a number in a typed field stay exact. Events have none."""
     value = read_json(body, fault)
     try:
         return msgspec.convert(value, kind)
-    except msgspec.ValidationError as error:
-        said = str(error)
-        found = _PATH.search(said)
-        raise fault(said, found["path"] if found else None) from None
-    except RecursionError:
-        raise fault("the JSON is nested too deeply", None) from None
+    except (msgspec.ValidationError, RecursionError) as error:
+        raise fault(*_told(error)) from None
+
+
+def _told(error: Exception) -> tuple[str, str | None]:
+    """What was wrong, and where."""
+    if isinstance(error, RecursionError):
+        return "the JSON is nested too deeply", None
+    said = str(error)
+    found = _PATH.search(said)
+    return said, found["path"] if found else None
 
 
 def _wire_error(error: HoldfastError, request_id: str) -> WireError:

@@ -1,8 +1,8 @@
 """Invariants of choosing a provider: who is asked, in what order, how often, and what it costs.
 
 The names of tests are those of the document that asked for them, and its classes where it names any. What it called
-``select_provider`` is a configuration's routes; its handler is the engine. Token counts and rate limits, which it also
-asks for, come with the parts of the product that have them.
+``select_provider`` is a configuration's routes; its handler is the client, and the engine behind it. Token counts and
+rate limits, which it also asks for, come with the parts of the product that have them.
 """
 
 from __future__ import annotations
@@ -17,16 +17,18 @@ from hypothesis import strategies as st
 from tests.simulation.chat_wire import refuses, speaks, stream
 from tests.simulation.world import Outcome, World
 
+from holdfast import Client
 from holdfast.config import Config, load, parse
 from holdfast.engine.policy import Policy, Retry
 from holdfast.engine.route import Resolved, Routes
 from holdfast.errors import TargetsFailed, UnknownModel
 from holdfast.model.usage import Usage
+from holdfast.providers.catalog import PROVIDERS as CATALOG
 from holdfast.providers.prices import PriceBook
 from holdfast.testing.virtual_time import VirtualClock, run_virtual
 
 PROVIDERS = ("openai", "anthropic", "deepseek", "gemini")
-KEYS = {"openai": "OPENAI_API_KEY", "deepseek": "DEEPSEEK_API_KEY", "openrouter": "OPENROUTER_API_KEY"}
+KEYS = {name: row.key_env[0] for name, row in CATALOG.items()}
 MODELS = {
     "openai": "gpt-4o",
     "anthropic": "claude-sonnet-4-5",
@@ -79,6 +81,7 @@ class TestBYOKProviderInvariants:
             return
         assert found.targets
         assert {target.provider for target in found.targets} <= set(providers)
+        assert Client(configured(providers)).provider_for(model) == found.targets[0].provider
         assert routes.resolve(model.swapcase()).route == found.route, "names match without regard to case"
 
     @given(st.permutations(PROVIDERS), st.integers(1, 4))
@@ -88,13 +91,21 @@ class TestBYOKProviderInvariants:
         for _ in range(2):
             found = Routes(configured(preferred)).resolve("chain")
             assert [target.provider for target in found.targets] == preferred
+            assert Client(configured(preferred)).get_fallback_chain("chain") == tuple(preferred)
+        known = [name for name in preferred if name in KEYS]
+        client = Client(env=dict.fromkeys(KEYS.values(), "key"), provider_priority=known)
+        assert client.fallback_chain[: len(known)] == client.provider_priority[: len(known)] == tuple(known)
         _, world = ask({name: [refuses(500)] for name in preferred}, retry=ONCE)
         assert [seen.request.origin.host for seen in world.transport.exchanges] == preferred
 
     @given(st.sets(st.sampled_from(list(KEYS))))
     def test_provider_is_configured(self, with_keys):
         """INVARIANT: a provider counts as configured exactly when its key is there; without one it is never a target."""
-        config = load(None, {KEYS[name]: f"key-of-{name}" for name in with_keys})
+        env = {KEYS[name]: f"key-of-{name}" for name in with_keys}
+        client = Client(env=env)
+        assert {name for name in KEYS if client.is_provider_configured(name)} == with_keys
+        assert set(client.fallback_chain) <= with_keys
+        config = load(None, env)
         assert {name for name, provider in config.providers.items() if provider.usable} == with_keys
         assert config.has_providers == bool(with_keys)
         routes = Routes(config)
@@ -122,6 +133,8 @@ class TestBYOKFallbackInvariants:
         }
         outcome, world = ask(scripts, retry=ONCE)
         left = [name for name in providers_available if name not in failed_providers]
+        client = Client(configured(providers_available))
+        assert client.next_provider(failed_providers, "chain") == (left[0] if left else None)
         asked = [seen.request.origin.host for seen in world.transport.exchanges]
         if left:
             assert outcome.heard.text == f"from {left[0]}"

@@ -9,21 +9,43 @@ from __future__ import annotations
 
 import json
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from tests.simulation.chat_wire import DONE, chunk, refuses, request, speaks, stream, usage_chunk
 from tests.simulation.world import Outcome, World
+from tests.unit.client.here import Here, in_virtual_time
 
 from holdfast.engine.policy import Policy, Retry, Timeouts
-from holdfast.errors import TargetsFailed
+from holdfast.errors import HoldfastError, TargetsFailed
 from holdfast.testing.memory_transport import Reply
 from holdfast.testing.virtual_time import VirtualClock, run_virtual
+
+if TYPE_CHECKING:
+    from holdfast import StreamChunk
 
 PROVIDERS = ("openai", "anthropic", "deepseek", "gemini")
 PRICES = {"openai": ("2", "8"), "anthropic": ("3", "15"), "deepseek": ("0.25", "1"), "gemini": ("1", "4")}
 ONCE = Retry(max_retries=0, jitter=0.0)
+
+
+def listen(scripts) -> tuple[list[StreamChunk], HoldfastError | None]:
+    """The same, as the library's caller has it: the chunks, and the error that ended them."""
+
+    async def main(here: Here) -> tuple[list[StreamChunk], HoldfastError | None]:
+        chunks: list[StreamChunk] = []
+        try:
+            async for each in here.client.stream("hello"):
+                chunks.append(each)  # noqa: PERF401  # what came before an error counts
+        except HoldfastError as error:
+            return chunks, error
+        return chunks, None
+
+    patient = {"idle_s": 600, "first_token_s": 600}
+    return in_virtual_time(scripts, main, timeouts=patient)
+
 
 messages = st.lists(
     st.fixed_dictionaries(
@@ -78,6 +100,10 @@ class TestStreamingCompletionInvariants:
 
         assert outcome.heard.text == "".join(tokens)
         assert outcome.end.state == "ok"
+        chunks, error = listen({"openai": [reply]})
+        assert error is None
+        assert [each.text for each in chunks if each.text] == tokens
+        assert [each.index for each in chunks] == list(range(len(chunks)))
 
     @given(
         model=st.sampled_from(["gpt-4", "gpt-3.5-turbo", "claude-3-opus"]),
@@ -107,6 +133,9 @@ class TestStreamingCompletionInvariants:
         assert outcome.heard.models == {f"{model}-{changes[0][1]}"}
         assert outcome.heard.usages == [(1, 1)]
         assert outcome.end.provider == "anthropic"
+        chunks, error = listen(scripts)
+        assert error is None
+        assert {(each.provider, each.model) for each in chunks} == {("anthropic", "m")}
 
     @given(
         finish_reason=st.sampled_from(["stop", "length", "content_filter", "tool_calls", None]),
@@ -133,6 +162,10 @@ class TestStreamingCompletionInvariants:
         assert outcome.heard.dones == (1 if finish_reason else 0)
         assert len(outcome.heard.errors) == (0 if finish_reason else 1)
         assert outcome.end.state == ("ok" if finish_reason else "failed")
+        chunks, error = listen({"openai": [speaks(*frames, ending=ending, gap_s=0.1)]})
+        assert (error is None) == bool(finish_reason)
+        assert [each.text for each in chunks[:chunk_count]] == [f"token_{n}" for n in range(chunk_count)]
+        assert [each.finish_reason for each in chunks] == reasons
 
 
 class TestProviderFallbackInvariants:

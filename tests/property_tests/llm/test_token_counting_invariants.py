@@ -9,18 +9,15 @@ from fractions import Fraction
 
 from hypothesis import example, given
 from hypothesis import strategies as st
-from tests.simulation.chat_wire import refuses, speaks, stream
-from tests.simulation.world import World
+from tests.simulation.chat_wire import refuses, whole
+from tests.unit.client.here import Here, in_virtual_time
 
-from holdfast.config import load
-from holdfast.engine.policy import Retry
-from holdfast.engine.route import Routes
+from holdfast import ChatAnswer, Client
 from holdfast.errors import TargetsFailed
 from holdfast.model.usage import Usage
 from holdfast.money.cost import Unit, calculate_cost, to_nano
-from holdfast.providers.catalog import ORDER, in_order
+from holdfast.providers.catalog import ORDER, PROVIDERS, in_order
 from holdfast.providers.prices import PriceBook, parse_overrides
-from holdfast.testing.virtual_time import run_virtual
 
 AT_NS = 1_790_000_000 * 10**9  # 2026-09-21
 
@@ -159,16 +156,10 @@ class TestProviderFallbackChainInvariants:
         ]
         assert in_order(name.upper() for name in named) == [name.upper() for name in chain]
 
-        keys = {
-            "openai": "OPENAI_API_KEY",
-            "deepseek": "DEEPSEEK_API_KEY",
-            "openrouter": "OPENROUTER_API_KEY",
-        }
-        env = {keys[name]: "key" for name in named if name in keys}
-        if not env:
-            return
-        targets = Routes(load(None, env)).resolve("chat").targets
-        assert [target.provider for target in targets] == [name for name in keys if name in named]
+        keys = {name: row.key_env[0] for name, row in PROVIDERS.items()}
+        for _ in range(2):
+            client = Client(env={keys[name]: "key" for name in named if name in keys})
+            assert client.fallback_chain == tuple(name for name in in_order(keys) if name in named)
 
     @given(st.lists(st.sampled_from(ORDER), max_size=4, unique=True))
     @example(failed_providers=list(ORDER))
@@ -179,22 +170,26 @@ class TestProviderFallbackChainInvariants:
         With the default limits: retries on the first ones leave attempts for the last.
         """
 
-        async def main(clock):
-            scripts = {
-                name: [refuses(503)] * 3 if name in failed_providers else [speaks(*stream(f"from {name}"))]
-                for name in ORDER
-            }
-            world = World(clock, scripts, retry=Retry(), prices=dict.fromkeys(ORDER, ("1", "2")))
-            outcome = await world.ask()
-            world.assert_quiet()
-            return outcome
+        scripts = {
+            name: [refuses(503)] * 3 if name in failed_providers else [whole(f"from {name}")]
+            for name in ORDER
+        }
 
-        outcome = run_virtual(main)
-        asked = list(dict.fromkeys(row.provider for row in outcome.rows))
+        async def main(here: Here) -> tuple[ChatAnswer | TargetsFailed, list[str], str | None]:
+            try:
+                said = await here.client.chat("Say who you are.")
+            except TargetsFailed as error:
+                said = error
+            asked = [row.provider for row in here.record().end.attempts]
+            return said, list(dict.fromkeys(asked)), here.client.next_provider(failed_providers)
+
+        said, asked, following = in_virtual_time(scripts, main, retry={})
         left = [name for name in ORDER if name not in failed_providers]
         if left:
-            assert outcome.heard.text == f"from {left[0]}"
+            assert said.text == f"from {left[0]}"
+            assert said.provider == following == left[0]
             assert asked == list(ORDER[: ORDER.index(left[0]) + 1])
         else:
-            assert isinstance(outcome.error, TargetsFailed)
+            assert isinstance(said, TargetsFailed)
+            assert following is None
             assert asked == list(ORDER)

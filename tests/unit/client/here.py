@@ -30,10 +30,15 @@ Handler = Callable[[Outgoing], Reply | Awaitable[Reply]]
 Scripts = Mapping[str, Sequence[Reply] | Handler]
 
 
+ONCE: Mapping[str, Any] = {"max_retries": 0}
+
+
 class Here:
     """A client over one scripted provider for each name in ``scripts``; the route ``chat`` is in their order."""
 
-    def __init__(self, clock: VirtualClock, scripts: Scripts, **route: Any) -> None:
+    def __init__(
+        self, clock: VirtualClock, scripts: Scripts, *, retry: Mapping[str, Any] = ONCE, **route: Any
+    ) -> None:
         self.clock = clock
         self._scripts = {name: _handler(name, script) for name, script in scripts.items()}
         self.transport = MemoryTransport(lambda outgoing: self._scripts[outgoing.origin.host](outgoing))
@@ -44,7 +49,7 @@ class Here:
                 for name in scripts
             },
             "routes": {"chat": {"targets": [f"{name}/m" for name in scripts], **route}},
-            "retry": {"max_retries": 0},
+            "retry": retry,
             "prices": {
                 f"{name}/m": {"input_per_1m": Decimal(2), "output_per_1m": Decimal(8)} for name in scripts
             },
@@ -72,11 +77,11 @@ class Here:
         assert left == [], left
 
 
-def in_virtual_time(scripts: Scripts, main: Callable[[Here], Awaitable[T]], **route: Any) -> T:
+def in_virtual_time(scripts: Scripts, main: Callable[[Here], Awaitable[T]], **settings: Any) -> T:
     """``main`` with a client, which is closed after it; nothing may be left open."""
 
     async def run(clock: VirtualClock) -> T:
-        here = Here(clock, scripts, **route)
+        here = Here(clock, scripts, **settings)
         try:
             result = await main(here)
             here.assert_quiet()

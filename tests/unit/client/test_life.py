@@ -8,7 +8,9 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.simulation.chat_wire import chunk, speaks, whole
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.simulation.chat_wire import DONE, chunk, refuses, speaks, whole
 from tests.unit.client.here import Here, in_virtual_time
 
 from holdfast import Client
@@ -77,6 +79,47 @@ def test_who_cancels_a_call_that_is_being_closed_cancels_it():
         assert here.record().state == "cancelled"
 
     in_virtual_time({"a": [whole(head_s=60.0)]}, main)
+
+
+@given(at_s=st.floats(0.0, 8.0), how=st.sampled_from(["cancel", "close", "timeout"]), streamed=st.booleans())
+def test_whenever_it_ends_every_call_is_settled_once(at_s, how, streamed):
+    """A fallback after 1 s, a pause, five chunks a second apart: cut anywhere in it."""
+
+    async def ask(here: Here) -> str:
+        if not streamed:
+            return (await here.client.chat("hi")).text
+        return "".join([each.text async for each in here.client.stream("hi")])
+
+    async def main(here: Here) -> None:
+        limit = asyncio.timeout(at_s if how == "timeout" else None)
+
+        async def limited() -> str:
+            async with limit:
+                return await ask(here)
+
+        task = asyncio.create_task(limited())
+        await asyncio.sleep(at_s)
+        if how == "cancel":
+            task.cancel()
+        elif how == "close":
+            await here.client.aclose()
+            assert here.transport.stats().open == 0
+        (ended,) = await asyncio.gather(task, return_exceptions=True)
+        states = [record.state for record in here.records()]
+        assert states in ([], ["ok"], ["cancelled"])
+        if states == ["ok"]:
+            assert ended == "01234"
+        elif how == "cancel":
+            assert isinstance(ended, asyncio.CancelledError)
+        else:
+            wanted = TimeoutError if how == "timeout" else (Abandoned, RuntimeError)
+            assert isinstance(ended, wanted)
+        if how != "close":
+            assert await ask(here) == "01234"
+
+    good = [speaks(*(chunk(str(n)) for n in range(5)), chunk(finish="stop") + DONE, gap_s=1.0)] * 2
+    good = good if streamed else [whole("01234", head_s=5.0)] * 2
+    in_virtual_time({"a": [refuses(503, head_s=1.0)] * 2, "b": good}, main)
 
 
 def test_two_may_close_at_once():
