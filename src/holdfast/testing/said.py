@@ -289,7 +289,9 @@ _SAID: Final[Mapping[str, Callable[[Request, str], Any]]] = {
     "output.text": _output(OutputKind.TEXT, lambda _: True),
     "output.json_object": _output(OutputKind.JSON_OBJECT, lambda _: True),
     "output.json_schema": _output(_SCHEMA, lambda output: output.schema),
-    "output.name": _output(_SCHEMA, lambda output: output.name),
+    "output.name": _output(
+        _SCHEMA, lambda output: _unless(output.name, "answer")
+    ),  # made where none is given
     "output.strict": _output(_SCHEMA, lambda output: output.strict or None),
     "reasoning.enabled": lambda request, _: request.reasoning and request.reasoning.enabled,
     "reasoning.effort": lambda request, _: request.reasoning and request.reasoning.effort,

@@ -55,12 +55,15 @@ if TYPE_CHECKING:
 __all__ = [
     "answers",
     "any_answers",
+    "base64_texts",
     "cuts",
     "errors",
     "json_objects",
     "json_values",
+    "names",
     "requests",
     "texts",
+    "urls",
     "usages",
 ]
 
@@ -68,6 +71,19 @@ _TOKENS = st.integers(0, 2**40)
 _NAMES = st.from_regex(r"[a-zA-Z_][a-zA-Z0-9_-]{0,15}", fullmatch=True)
 _BASE64 = st.binary(min_size=1, max_size=24).map(lambda raw: base64.b64encode(raw).decode())
 _URLS = _NAMES.map(lambda name: f"https://example.test/{name}?a=1#b")
+
+
+def names() -> SearchStrategy[str]:
+    """Names as every provider takes them for models, tools and people."""
+    return _NAMES
+
+
+def base64_texts() -> SearchStrategy[str]:
+    return _BASE64
+
+
+def urls() -> SearchStrategy[str]:
+    return _URLS
 
 
 def texts(max_size: int = 40) -> SearchStrategy[str]:

@@ -1,0 +1,97 @@
+"""For any conversation: what both dialects can say is the same after it was translated and translated back."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from tests.wire.speakers import SPEAKERS
+
+from holdfast.dialects.fields import NEUTRAL, Cant, Said
+from holdfast.dialects.writing import Drops
+from holdfast.errors import CantExpress
+from holdfast.model import Request, ToolCall
+from holdfast.testing.conversations import ADDITIONS, conversations
+from holdfast.testing.said import said, says
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+PROOFS = {"reasoning.signature", "reasoning.encrypted", "reasoning.foreign", "tool_call.signature"}
+"""Whose they are changes with whom they are sent to."""
+KEPT_BY_ONE = {"image.file_id", "file.file_id"}
+"""Ids mean something only to the provider that keeps what they name."""
+
+
+def unsayable(request: Request, target: str) -> set[str]:
+    """The fields of ``request`` that the table of ``target`` doesn't promise to carry from the request's dialect."""
+    _, table = SPEAKERS[target]
+    names = {name for name in NEUTRAL if says(request, name, target) and isinstance(table[name], Cant)}
+    if request.dialect not in (None, target):
+        names |= {name for name in KEPT_BY_ONE if says(request, name, target)}
+    if any(_foreign(call, request, target) for message in request.messages for call in message.parts):
+        names.add("tool_call.signature")
+    return names
+
+
+def _foreign(part: Any, request: Request, target: str) -> bool:
+    signed = isinstance(part, ToolCall) and part.signature is not None
+    return signed and (part.signed_by or request.dialect or target) != target
+
+
+def translated(request: Request, target: str) -> tuple[Request, tuple[str, ...]]:
+    """``request`` as a caller of ``target`` would have asked it, and what had to be left out for that.
+
+    What is refused is something that the table says can't be said; permitted to be left out, it is no hindrance.
+    """
+    codec, _ = SPEAKERS[target]
+    reasons = unsayable(request, target)
+    try:
+        return codec.decode_request(codec.encode_request(request)), ()
+    except CantExpress as refusal:
+        if refusal.field not in reasons:
+            raise AssertionError(f"{target} refuses {refusal.field}, which its table promises") from None
+    drops = Drops(reasons)
+    body = codec.encode_request(request, drops)
+    assert drops.dropped
+    return codec.decode_request(body), drops.dropped
+
+
+def views(request: Request, names: Iterable[str], asked: str) -> dict[str, Any]:
+    return {name: said(request, name, asked) for name in names}
+
+
+def asked_of(request: Request, names: Iterable[str], asked: str) -> list[str]:
+    """Those of ``names`` that it says anything of. What else comes back stands in for a field without a place of its own."""
+    return [name for name in names if says(request, name, asked)]
+
+
+def promised(*dialects: str) -> set[str]:
+    """The fields that each of ``dialects`` says and gives back."""
+    tables = [SPEAKERS[dialect][1] for dialect in dialects]
+    return {
+        name for name in NEUTRAL if all(isinstance(row := table[name], Said) and row.back for table in tables)
+    }
+
+
+@pytest.mark.parametrize(("ours", "theirs"), list(product(SPEAKERS, repeat=2)))
+def test_what_both_can_say_survives_the_way_there_and_back(ours: str, theirs: str) -> None:
+    @given(conversations())
+    def check(request: Request) -> None:
+        first, never_said = translated(request, ours)
+        own = asked_of(request, promised(ours) - set(never_said), ours)
+        assert views(first, own, ours) == views(request, own, ours)
+        there, lost_there = translated(first, theirs)
+        back, lost_back = translated(there, ours)
+        names = asked_of(first, promised(ours, theirs) - PROOFS - {*lost_there, *lost_back}, ours)
+        assert views(back, names, ours) == views(first, names, ours)
+
+    check()
+
+
+def test_conversations_say_everything_there_is() -> None:
+    told_by_others = {"text", "tool_call.id", "tool_result.text"}
+    assert set(NEUTRAL) - set(ADDITIONS) == told_by_others
+    assert set(ADDITIONS) <= set(NEUTRAL)
