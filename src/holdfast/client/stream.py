@@ -149,11 +149,8 @@ class ChatStream:
         if not run.over:
             return
         run.close()
-        if run.failure is not None:
-            self._failure = run.failure
-            if not self._ready:  # what came before the break is handed out first
-                raise run.failure
-            return
+        if run.failure is not None:  # it comes alone: what was said before it was read before it
+            raise run.failure
         answer = run.told(fold(chunks.events))
         self._ready.extend(chunks.last(answer))
         self._answer = answer

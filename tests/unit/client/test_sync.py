@@ -233,6 +233,7 @@ try:
     print("asking", flush=True)
     {ask}
 except KeyboardInterrupt:
+    print("still running:", len(client._inner._running))
     print("interrupted", client.chat("hi", "one/ok").finish_reason)
 client.close()
 """
@@ -243,7 +244,7 @@ client.close()
         chaos.wait_for(lambda entries: any(f"interrupted-{how}" in entry.model for entry in entries), 20)
         process.send_signal(signal.SIGINT)
         said, _ = process.communicate(timeout=20)
-    assert said.splitlines() == ["asking", "interrupted stop"]
+    assert said.splitlines() == ["asking", "still running: 0", "interrupted stop"]
     assert sorted(states(path)) == ["cancelled", "ok"]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import pytest
 
 from holdfast.dialects.base import Dialect, Edit, Envelope
@@ -15,6 +17,7 @@ from holdfast.model import (
     Message,
     Request,
     Role,
+    Sampling,
     Started,
     Text,
     TextDelta,
@@ -83,6 +86,17 @@ def test_comments_are_no_events_and_an_error_is_one():
     assert NeutralCodec().decode_error(500, b"\xff nonsense").status == 500
     with pytest.raises(BadAnswer):
         read_events(b'{"event":"Nonsense"}\n')
+
+
+def test_numbers_stay_exact_wherever_they_stand():
+    exact = Decimal("0.1000000000000000000000001")
+    started = Started(extra={"long": exact, "short": 0.5, "large": 10**30})
+    assert read_events(lines(started)) == [started]
+    body = NeutralCodec().encode_request(
+        Request(model="m", messages=(), sampling=Sampling(temperature=exact), extra={"x": exact})
+    )
+    back = NeutralCodec().decode_request(body)
+    assert (back.sampling.temperature, back.extra) == (exact, {"x": exact})
 
 
 def test_edits_of_several_events():
