@@ -76,6 +76,11 @@ try:
     return self._portal.call(self._inner.__anext__)
 except StopAsyncIteration:
     raise StopIteration from None
+except Exception:
+    raise
+except BaseException:
+    self.close()  # interrupted: a chunk may be lost, so this stream can't go on
+    raise
 """,
     "__aenter__": "self._portal.call(self._inner.__aenter__)\nreturn self",
     "__aexit__": "self.close()",

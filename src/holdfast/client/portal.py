@@ -44,7 +44,7 @@ class Portal:
     def __init__(self, aclose: Callable[[], Coroutine[Any, Any, None]], owner: str) -> None:
         self._aclose = aclose
         self._owner = owner
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may close while its thread begins a call
         self._there: _There | None = None
         self._closed = False
         self._pid = os.getpid()
@@ -57,12 +57,13 @@ class Portal:
             Exception: what ``work`` raised.
         """
         outcome: concurrent.futures.Future[_T] = concurrent.futures.Future()
-        with self._lock:
-            begun = self._started().begin(lambda: work(*args, **kwargs), outcome)
+        begun: _Begun | None = None
         try:
+            with self._lock:
+                begun = self._started().begin(lambda: work(*args, **kwargs), outcome)
             return outcome.result()
         except BaseException:
-            if not outcome.done():  # not its failure: this thread was interrupted
+            if begun is not None and not outcome.done():  # not its failure: this thread was interrupted
                 begun.cancel()
                 concurrent.futures.wait([outcome], _SETTLE_S)
             raise

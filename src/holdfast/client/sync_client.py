@@ -290,6 +290,11 @@ class SyncChatStream:
             return self._portal.call(self._inner.__anext__)
         except StopAsyncIteration:
             raise StopIteration from None
+        except Exception:
+            raise
+        except BaseException:
+            self.close()  # interrupted: a chunk may be lost, so this stream can't go on
+            raise
 
     def __enter__(self) -> Self:
         """Sends the request, and returns once there is content. Raises as :meth:`holdfast.SyncClient.chat`."""
