@@ -12,7 +12,8 @@ from msgspec import inspect as kinds
 from holdfast.chaos import FAULTS, ChaosConfig
 from holdfast.chaos.journal import Entry
 from holdfast.chaos.settings import AnswerSettings
-from holdfast.chaos.wire.errors import NAMED
+from holdfast.chaos.wire.errors import NAMED, ErrorAnswer, Problem
+from holdfast.chaos.wire.routes import WIRES
 
 if TYPE_CHECKING:
     from docs.tables.markdown import Parts
@@ -111,8 +112,19 @@ def fault_settings() -> str:
 
 
 def named_errors() -> str:
-    rows = [(f"`{name}`", str(error.status), error.message) for name, error in NAMED.items()]
-    return table(("name", "status", "message"), rows)
+    rows = [
+        (f"`{name}`", said, *(_told(wire.error(Problem(name=name), "m", "req")) for wire in WIRES))
+        for name, said in NAMED.items()
+    ]
+    return table(("name", "what it means", "OpenAI", "Anthropic", "Gemini"), rows)
+
+
+def _told(error: ErrorAnswer) -> str:
+    """Status, and the word of the body that names it."""
+    if (blocked := error.value.get("promptFeedback")) is not None:
+        return f"{error.status}, `blockReason` `{blocked['blockReason']}`"
+    body = error.value["error"]
+    return f"{error.status} `{body.get('status') or body.get('code') or body['type']}`"
 
 
 def journal() -> str:

@@ -1,4 +1,5 @@
-"""A provider that fails on purpose: a real HTTP server that speaks Chat Completions, follows scripts and keeps a journal.
+"""A provider that fails on purpose: a real HTTP server that speaks as OpenAI, Anthropic and Gemini do (and as DeepSeek,
+OpenRouter and Azure), follows scripts and keeps a journal.
 
 It shares no code with the product that it tests, so that a misreading of the wire can't hide on both sides.
 """

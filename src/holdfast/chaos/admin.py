@@ -10,7 +10,6 @@ import msgspec
 
 from holdfast.chaos.errors import ChaosError
 from holdfast.chaos.plan import Reply, whole
-from holdfast.chaos.wire.errors import ErrorBody, body_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,6 +77,7 @@ class Admin:
             "running": sum(entry.end is None for entry in entries),
             "by_end": Counter(entry.end for entry in entries if entry.end is not None),
             "by_status": Counter(str(entry.status) for entry in entries if entry.status is not None),
+            "by_wire": Counter(entry.wire for entry in entries),
             "by_model": Counter(entry.model for entry in entries if entry.model is not None),
             "by_fault": Counter(name for entry in entries for name in entry.faults),
             "bytes_sent": sum(entry.bytes_sent for entry in entries),
@@ -123,4 +123,5 @@ def entry_json(entry: Entry) -> dict[str, Any]:
 
 
 def _error(status: int, message: str) -> Reply:
-    return whole(status, body_of(ErrorBody(status, "invalid_request_error", None, message)))
+    error = {"message": message, "type": "invalid_request_error", "param": None, "code": None}
+    return whole(status, _encode({"error": error}))

@@ -15,13 +15,14 @@ from holdfast.chaos import schema
 if TYPE_CHECKING:
     from holdfast.chaos.draws import Draw
     from holdfast.chaos.settings import AnswerSettings
-    from holdfast.chaos.wire.openai_chat import ChatRequest
+    from holdfast.chaos.wire.base import Asked, Wire
 
 __all__ = ["Answer", "Choice", "Numbered", "ToolCall", "Usage", "compose"]
 
 _PIECE = 6  # characters per token of text that isn't numbered
 _CREATED = 1_754_000_000  # a constant: the time of day would make two runs of one seed differ
 _NO_LIMIT = 1 << 62
+_THOUGHTS = 4  # tokens, where they are asked for and the script leaves them open
 
 
 class Numbered(Sequence[str]):
@@ -60,25 +61,44 @@ class ToolCall(msgspec.Struct, frozen=True):
     pieces: Sequence[str]
     """The arguments' JSON text, as it is streamed."""
 
+    @property
+    def arguments(self) -> str:
+        return "".join(self.pieces)
+
 
 class Choice(msgspec.Struct, frozen=True):
+    """One answer of perhaps several."""
+
     reasoning: Sequence[str]
     text: Sequence[str]
     calls: Sequence[ToolCall]
     finish: str
+    """stop, length, tool_calls, stop_sequence, content_filter; or a word of the provider's own, from the script."""
+    stopped_by: str | None = None
+    """The stop sequence that ended it."""
+    thoughts_shown: bool = True
+    salt: str = ""
+    """Of its signatures."""
 
     @property
     def tokens(self) -> int:
         return len(self.reasoning) + len(self.text) + sum(len(call.pieces) for call in self.calls)
+
+    @property
+    def hidden(self) -> int:
+        """Tokens that are thought and billed, but not told."""
+        return 0 if self.thoughts_shown else len(self.reasoning)
 
 
 class Usage(msgspec.Struct, frozen=True):
     """Tokens, as billed."""
 
     prompt_tokens: int = 0
+    """All of the prompt, whatever became of it in the cache."""
     completion_tokens: int = 0
     cached_tokens: int = 0
     reasoning_tokens: int = 0
+    cache_written_tokens: int = 0
 
     @property
     def total_tokens(self) -> int:
@@ -94,58 +114,103 @@ class Answer(msgspec.Struct, frozen=True):
     usage: Usage
 
 
-def compose(request: ChatRequest, settings: AnswerSettings, default_tokens: int, draw: Draw) -> Answer:
+def compose(asked: Asked, settings: AnswerSettings, default_tokens: int, draw: Draw, wire: Wire) -> Answer:
     """Decide everything that an attempt's answer says. Raises :class:`schema.SchemaError` for an impossible schema."""
     nonce = draw.hex("nonce", 10)
-    choices = [
-        _choice(request, settings, default_tokens, draw, nonce if i == 0 else f"{nonce}.{i}")
-        for i in range(request.n or 1)
-    ]
-    prompt = request.prompt_tokens()
+    maker = _Maker(asked, settings, default_tokens, draw, wire)
+    choices = [maker.choice(nonce if i == 0 else f"{nonce}.{i}") for i in range(asked.choices)]
+    prompt = asked.prompt_tokens
+    cached = min(settings.cached, prompt)
     usage = Usage(
         prompt_tokens=prompt,
         completion_tokens=sum(choice.tokens for choice in choices),
-        cached_tokens=min(settings.cached, prompt),
+        cached_tokens=cached,
         reasoning_tokens=sum(len(choice.reasoning) for choice in choices),
+        cache_written_tokens=min(settings.cache_written, prompt - cached),
     )
-    return Answer(f"chatcmpl-{draw.hex('id', 28)}", _CREATED, request.model, nonce, choices, usage)
+    return Answer(wire.answer_id(draw), _CREATED, asked.model, nonce, choices, usage)
 
 
-def _choice(
-    request: ChatRequest, settings: AnswerSettings, default_tokens: int, draw: Draw, nonce: str
-) -> Choice:
-    """One choice, cut to the request's output limit as it would be spoken: thoughts, then text or calls in order."""
-    limit = request.output_limit
-    left = _NO_LIMIT if limit is None else limit
-    thoughts = _first(Numbered(f"{nonce}~", settings.reasoning), left)
-    left -= len(thoughts)
-    wanted = settings.reasoning
-    text: Sequence[str] = ()
-    calls: list[ToolCall] = []
-    if tools := request.tools_to_call(settings.tools):
-        for i, tool in enumerate(tools):
+class _Maker:
+    """Makes the choices of one answer."""
+
+    def __init__(
+        self, asked: Asked, settings: AnswerSettings, default_tokens: int, draw: Draw, wire: Wire
+    ) -> None:
+        self._asked = asked
+        self._settings = settings
+        self._default_tokens = default_tokens
+        self._draw = draw
+        self._wire = wire
+
+    def choice(self, nonce: str) -> Choice:
+        """One choice, cut to the request's output limit as it would be spoken: thoughts, then text, then calls."""
+        asked, settings = self._asked, self._settings
+        left = _NO_LIMIT if asked.limit is None else asked.limit
+        wanted = self._thoughts()
+        thoughts = _first(Numbered(f"{nonce}~", wanted), left)
+        left -= len(thoughts)
+        calls: list[ToolCall] = []
+        stopped_by = None
+        tools = asked.tools_to_call(settings.tools)
+        full: Sequence[str] = Numbered(nonce, settings.preamble) if tools else self._text(nonce)
+        if asked.stop:
+            full, stopped_by = _stopped(full, asked.stop)
+        text = _first(full, left)
+        wanted += len(full)
+        left -= len(text)
+        for i, tool in enumerate(tools if stopped_by is None else ()):
             arguments = _pieces(schema.text_for(tool.parameters or {"type": "object"}, f"{nonce}.t{i}"))
             wanted += len(arguments)
             if said := _first(arguments, left):
-                calls.append(ToolCall(f"call_{draw.hex(f'call {nonce} {i}', 24)}", tool.name, said))
+                calls.append(ToolCall(self._wire.call_id(self._draw, f"call {nonce} {i}"), tool.name, said))
                 left -= len(said)
-    else:
-        full = _text(request, settings, default_tokens, nonce)
-        wanted += len(full)
-        text = _first(full, left)
-    natural = "tool_calls" if calls else "stop"
-    cut = limit is not None and wanted > limit
-    return Choice(thoughts, text, calls, settings.finish or ("length" if cut else natural))
+        cut = asked.limit is not None and wanted > asked.limit
+        natural = "tool_calls" if calls else "stop" if stopped_by is None else "stop_sequence"
+        return Choice(
+            reasoning=thoughts,
+            text=text,
+            calls=calls,
+            finish=settings.finish or ("length" if cut else natural),
+            stopped_by=None if cut else stopped_by,
+            thoughts_shown=asked.thoughts == "shown",
+            salt=self._draw.hex(f"signature {nonce}", 24),
+        )
+
+    def _thoughts(self) -> int:
+        if self._asked.thoughts == "off":
+            return 0
+        if self._settings.reasoning is None:
+            return _THOUGHTS if self._asked.thinks else 0
+        return self._settings.reasoning
+
+    def _text(self, nonce: str) -> Sequence[str]:
+        asked, settings = self._asked, self._settings
+        if settings.text is not None:
+            return _pieces(settings.text)
+        if asked.schema is not None:
+            return _pieces(schema.text_for(asked.schema, nonce))
+        if settings.echo:
+            return _pieces("\n".join((asked.last_user_text, *map(str, asked.media))))
+        if settings.prose is not None:
+            return _pieces(settings.prose)
+        return Numbered(nonce, self._default_tokens if settings.tokens is None else settings.tokens)
 
 
-def _text(request: ChatRequest, settings: AnswerSettings, default_tokens: int, nonce: str) -> Sequence[str]:
-    if settings.text is not None:
-        return _pieces(settings.text)
-    if (asked := request.schema_asked()) is not None:
-        return _pieces(schema.text_for(asked, nonce))
-    if settings.prose is not None:
-        return _pieces(settings.prose)
-    return Numbered(nonce, default_tokens if settings.tokens is None else settings.tokens)
+def _stopped(pieces: Sequence[str], stop: Sequence[str]) -> tuple[Sequence[str], str | None]:
+    """``pieces`` up to the first stop sequence in their text, and that sequence."""
+    text = "".join(pieces)
+    found = [(at, word) for word in stop if (at := text.find(word)) >= 0]
+    if not found:
+        return pieces, None
+    end, word = min(found)
+    kept: list[str] = []
+    for piece in pieces:
+        if end <= 0:
+            break
+        kept.append(piece[:end])
+        end -= len(piece)
+    return kept, word
 
 
 def _first(pieces: Sequence[str], count: int) -> Sequence[str]:

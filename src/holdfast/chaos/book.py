@@ -10,7 +10,7 @@ from holdfast.chaos.script import Script, parse
 
 if TYPE_CHECKING:
     from holdfast.chaos.config import ChaosConfig
-    from holdfast.chaos.wire.openai_chat import ChatRequest
+    from holdfast.chaos.wire.base import Asked
 
 __all__ = ["Book"]
 
@@ -30,7 +30,7 @@ class Book:
         self._counts: dict[str, int] = {}
         self._found: dict[str, Script] = {}
 
-    def look_up(self, request: ChatRequest) -> tuple[Script, str]:
+    def look_up(self, request: Asked) -> tuple[Script, str]:
         """The script for ``request`` and its key. Raises :class:`ChaosError` for a bad script in the prompt."""
         prompt = request.last_user_text
         named = _KEY.search(prompt) if "[[" in prompt else None

@@ -1,4 +1,4 @@
-"""A chat completion, from request to reply: refuse or number it, compose the answer, spoil it, follow it to its end."""
+"""An answer, from request to reply: refuse or number it, compose the answer, spoil it, follow it to its end."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hmac
 import time
 from hashlib import sha256
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, urlencode
 
 from holdfast.chaos import schema
 from holdfast.chaos.answer import Usage, compose
@@ -13,9 +14,8 @@ from holdfast.chaos.draws import Draw
 from holdfast.chaos.errors import ChaosError
 from holdfast.chaos.journal import Entry, Texts
 from holdfast.chaos.pace import paced
-from holdfast.chaos.plan import Context, whole
-from holdfast.chaos.wire import openai_chat
-from holdfast.chaos.wire.errors import NAMED, ErrorBody, body_of, for_status
+from holdfast.chaos.plan import Context, Reply, whole
+from holdfast.chaos.wire.errors import Problem, Refused
 
 if TYPE_CHECKING:
     from holdfast.chaos.answer import Answer
@@ -23,10 +23,9 @@ if TYPE_CHECKING:
     from holdfast.chaos.config import ChaosConfig
     from holdfast.chaos.http import Request
     from holdfast.chaos.journal import End, Journal
-    from holdfast.chaos.plan import Part, Reply
+    from holdfast.chaos.plan import Part
     from holdfast.chaos.script import Step
-    from holdfast.chaos.settings import AnswerSettings
-    from holdfast.chaos.wire.openai_chat import ChatRequest
+    from holdfast.chaos.wire.base import Place, Wire
 
 __all__ = ["Chat"]
 
@@ -45,6 +44,7 @@ class Attempt:
         self.reply: Reply | None = None
         self._journal = journal
         self._texts = Texts(keep)
+        self._unseen = 0
 
     def head_sent(self) -> None:
         self.entry.status = self.reply.status if self.reply is not None else None
@@ -54,6 +54,7 @@ class Attempt:
         entry.bytes_sent += size
         for part in parts:
             entry.body_bytes_sent += len(part.data)
+            self._unseen += part.unseen
             if part.tokens:
                 if entry.first_token_ns is None:
                     entry.first_token_ns = time.monotonic_ns()
@@ -70,16 +71,18 @@ class Attempt:
         whole_usage = self.answer.usage
         if self.reply.billing == "whole" and self.reply.status is not None:
             return whole_usage
+        completion = self.entry.tokens + self._unseen
         return Usage(
             prompt_tokens=whole_usage.prompt_tokens,
-            completion_tokens=self.entry.tokens,
+            completion_tokens=completion,
             cached_tokens=whole_usage.cached_tokens,
-            reasoning_tokens=min(whole_usage.reasoning_tokens, self.entry.tokens),
+            reasoning_tokens=min(whole_usage.reasoning_tokens, completion),
+            cache_written_tokens=whole_usage.cache_written_tokens,
         )
 
 
 class Chat:
-    """The endpoint."""
+    """The endpoints that answer, of all wires."""
 
     def __init__(self, config: ChaosConfig, book: Book, journal: Journal) -> None:
         self._config = config
@@ -87,24 +90,36 @@ class Chat:
         self._journal = journal
         self._keys = [key.encode() for key in config.api_keys]
 
-    def handle(self, request: Request) -> tuple[Reply, Attempt]:
-        attempt = self._arrive(request)
-        attempt.reply = self._reply(request, attempt)
+    def handle(self, request: Request, wire: Wire, place: Place) -> tuple[Reply, Attempt]:
+        attempt = self._arrive(request, wire, place)
+        attempt.reply = self._reply(request, wire, place, attempt)
         return attempt.reply, attempt
 
-    def authorized(self, request: Request) -> bool:
-        """Whether the request brings a key that is let in."""
-        given = _key(request)
+    def authorized(self, request: Request, wire: Wire) -> bool:
+        """Whether the request brings a key that is let in, where that provider looks for it."""
+        given = wire.key(request)
         return not self._keys or any(hmac.compare_digest(given or b"", key) for key in self._keys)
 
-    def _arrive(self, request: Request) -> Attempt:
-        key = _key(request)
+    def refusal(self, request: Request, wire: Wire, problem: Problem, model: str = "") -> Reply:
+        """An error for a request that is no attempt at an answer."""
+        # No draw is made for it: its id comes from its bytes, so that a run still replays.
+        digest = sha256(request.path.encode("utf-8", "surrogateescape") + request.body).hexdigest()
+        error = wire.error(problem, model, f"req_{digest[:24]}")
+        reply = whole(error.status, error.body)
+        reply.headers.update(error.headers)
+        return reply
+
+    def _arrive(self, request: Request, wire: Wire, place: Place) -> Attempt:
+        key = wire.key(request)
         entry = Entry(
             seq=self._journal.next_seq(),
             arrived_wall_ns=time.time_ns(),
             arrived_ns=request.arrived_ns,
             method=request.method,
             path=request.path,
+            query=_masked_query(request.query),
+            wire=wire.name,
+            operation=place.operation,
             headers=_masked(request.headers),
             key_sha256=sha256(key).hexdigest() if key is not None else None,
             body=request.body[: self._config.body_keep],
@@ -115,68 +130,80 @@ class Chat:
         self._journal.add(entry)
         return Attempt(self._journal, entry, self._config.text_keep)
 
-    def _reply(self, request: Request, attempt: Attempt) -> Reply:
+    def _reply(self, request: Request, wire: Wire, place: Place, attempt: Attempt) -> Reply:
+        model = place.model or ""
         if request.too_large:
-            return _refusal(for_status(413))
-        if not self.authorized(request):
-            return _refusal(NAMED["invalid_api_key"])
+            return self.refusal(request, wire, Problem(413), model)
+        if not self.authorized(request, wire):
+            return self.refusal(request, wire, Problem(name="invalid_api_key"), model)
         try:
-            chat = openai_chat.decode(request.body)
-            script, key = self._book.look_up(chat)
+            asked = wire.read(request, place)
+            model = asked.model
+            script, key = self._book.look_up(asked)
+            # Counted apart, so that a count of tokens doesn't use up a script's step.
+            key = key if place.operation == "answer" else f"{key} ({place.operation})"
             number = self._book.next_attempt(key)
             step = script.step(number)
             draw = Draw(self._config.seed, key, number)
-            answer = compose(chat, step.answer, self._config.tokens, draw)
-        except openai_chat.Refused as error:
-            return _refusal(error.error)
+            answer = compose(asked, step.answer, self._config.tokens, draw, wire)
+        except Refused as error:
+            return self.refusal(request, wire, error.problem, model)
         except ChaosError as error:
             message = f"Invalid chaos script in the prompt: {error}"
-            return _refusal(
-                ErrorBody(400, "invalid_request_error", "invalid_chaos_script", message, "messages")
-            )
+            problem = Problem(400, message=message, param="messages", code="invalid_chaos_script")
+            return self.refusal(request, wire, problem, model)
         except schema.SchemaError as error:
-            message = f"Invalid schema: {error}."
-            return _refusal(
-                ErrorBody(400, "invalid_request_error", "invalid_schema", message, "response_format")
+            problem = Problem(
+                400, message=f"Invalid schema: {error}.", param="response_format", code="invalid_schema"
             )
+            return self.refusal(request, wire, problem, model)
         entry = attempt.entry
-        entry.model, entry.stream = chat.model, bool(chat.stream)
+        entry.model, entry.stream = asked.model, asked.stream
         entry.script_key, entry.attempt, entry.nonce = key, number, answer.nonce
         attempt.answer = answer
-        reply = openai_chat.healthy(answer, stream=entry.stream, include_usage=chat.include_usage)
-        reply.headers["x-request-id"] = f"req_{draw.hex('request', 24)}"
-        return _spoiled(reply, chat, step, answer, draw, entry)
+        context = Context(wire, asked, answer, draw, f"req_{draw.hex('request', 24)}")
+        reply = _count(context) if place.operation == "count" else healthy(context)
+        return _spoiled(reply, step, context, entry)
 
 
-def _spoiled(reply: Reply, chat: ChatRequest, step: Step, answer: Answer, draw: Draw, entry: Entry) -> Reply:
+def healthy(context: Context) -> Reply:
+    """The reply to a request when nothing goes wrong."""
+    wire, asked, answer = context.wire, context.asked, context.answer
+    headers = {"content-type": wire.content_type(asked)}
+    if wire.request_id_header is not None:
+        headers[wire.request_id_header] = context.request_id
+    if asked.stream:
+        headers["cache-control"] = "no-cache"
+        return Reply(200, headers, wire.events(answer, asked), early_head=True, billing="served")
+    part = wire.plain(answer, asked)
+    return Reply(200, headers, (part,), length=len(part.data), billing="whole")
+
+
+def _count(context: Context) -> Reply:
+    reply = whole(200, context.wire.count(context.asked))
+    if context.wire.request_id_header is not None:
+        reply.headers[context.wire.request_id_header] = context.request_id
+    return reply
+
+
+def _spoiled(reply: Reply, step: Step, context: Context, entry: Entry) -> Reply:
     """The reply with the step's faults, in their order, and its pace."""
-    settings: AnswerSettings = step.answer
+    settings = step.answer
     if step.faults:
-        context = Context(entry.stream, chat.include_usage, answer, draw, chat.model)
-        spared = settings.chance < 1.0 and draw.unit("chance") >= settings.chance
+        spared = settings.chance < 1.0 and context.draw.unit("chance") >= settings.chance
         entry.faults, entry.skipped = [], []
         for fault, chosen in step.faults:
-            if spared or not (fault.stream if entry.stream else fault.plain):
+            if spared or not fault.fits(context):
                 entry.skipped.append(fault.name)
                 continue
             entry.faults.append(fault.name)
             reply = fault.apply(reply, chosen, context)
+    if entry.stream and reply.length is None:
+        reply.parts = context.wire.framed(reply.parts, context.asked)
     reply.batch = settings.batch
     if settings.ttft or settings.tps:
         reply.parts = paced(reply.parts, settings)
     return reply
-
-
-def _refusal(error: ErrorBody) -> Reply:
-    return whole(error.status, body_of(error))
-
-
-def _key(request: Request) -> bytes | None:
-    value = request.header(b"authorization")
-    if value is None:
-        return None
-    scheme, _, key = value.partition(b" ")
-    return key.strip() if scheme.lower() == b"bearer" else value
 
 
 def _masked(headers: list[tuple[bytes, bytes]]) -> dict[str, str]:
@@ -186,3 +213,10 @@ def _masked(headers: list[tuple[bytes, bytes]]) -> dict[str, str]:
         known = name.decode("latin-1")
         masked[known] = f"{masked[known]}, {text}" if known in masked else text
     return masked
+
+
+def _masked_query(query: str) -> str:
+    if "key=" not in query:
+        return query
+    pairs = parse_qsl(query, keep_blank_values=True)
+    return urlencode([(name, "***" if name == "key" else value) for name, value in pairs])

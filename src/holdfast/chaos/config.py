@@ -28,7 +28,7 @@ class ChaosConfig(msgspec.Struct, frozen=True):
     models: tuple[str, ...] = ("chaos-1",)
     """Names for ``GET /v1/models``; any model is served."""
     api_keys: tuple[str, ...] = ()
-    """Bearer keys that are let in; none: all are."""
+    """Keys that are let in, each where its provider looks for it; none: all are."""
     admin_token: str | None = None
     """Bearer token for ``/admin/…``; None: none is asked."""
     journal_entries: Positive = 10_000

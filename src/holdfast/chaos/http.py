@@ -12,7 +12,6 @@ import httptools
 import msgspec
 
 from holdfast.chaos.play import Player, linger_reset
-from holdfast.chaos.wire.errors import ErrorBody, body_of
 
 if TYPE_CHECKING:
     from holdfast.chaos.journal import End
@@ -217,9 +216,8 @@ class Connection(asyncio.Protocol):
 
     def _refuse_garbage(self, why: str) -> None:
         if self._player is None:
-            body = body_of(
-                ErrorBody(400, "invalid_request_error", None, f"This is no HTTP/1.1 request: {why}.")
-            )
+            error = {"message": f"This is no HTTP/1.1 request: {why}.", "type": "invalid_request_error"}
+            body = msgspec.json.encode({"error": {**error, "param": None, "code": None}})
             head = f"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
             self._transport.write(head.encode() + b"connection: close\r\n\r\n" + body)
         self._ours = "closed_by_us"

@@ -36,6 +36,12 @@ class Entry(msgspec.Struct):
     arrived_ns: int
     method: str
     path: str
+    query: str
+    """Without the key that may stand there."""
+    wire: str
+    """The format that it was understood as."""
+    operation: str
+    """answer or count."""
     headers: dict[str, str]
     """Lower-case names; credentials are masked."""
     key_sha256: str | None

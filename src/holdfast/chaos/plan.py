@@ -15,10 +15,13 @@ if TYPE_CHECKING:
 
     from holdfast.chaos.answer import Answer
     from holdfast.chaos.draws import Draw
+    from holdfast.chaos.wire.base import Asked, Wire
+    from holdfast.chaos.wire.errors import ErrorAnswer, Problem
 
 __all__ = ["FOREVER", "Billing", "Context", "Ending", "Kind", "Part", "Reply", "whole"]
 
-Kind = Literal["body", "role", "reasoning", "text", "tool", "finish", "usage", "done", "noise"]
+Kind = Literal["body", "role", "frame", "reasoning", "text", "tool", "finish", "usage", "done", "noise"]
+"""``role`` opens a stream; ``frame`` is what a wire needs between tokens (the start of a block, a signature)."""
 Ending = Literal["complete", "fin", "reset", "hang"]
 Billing = Literal["nothing", "served", "whole"]
 
@@ -36,6 +39,10 @@ class Part(msgspec.Struct, gc=False):
     said: str = ""
     """Their text (of the channel that ``kind`` names), for the journal."""
     choice: int = 0
+    at: int = 0
+    """The byte of ``data`` where what is said begins, inside a JSON string; 0: it isn't in one."""
+    unseen: int = 0
+    """Tokens that are billed with this part, but that no client sees."""
     pause: float = 0.0
     """Seconds after the part before it was due: a steady pace, lateness made good."""
     hold: float = 0.0
@@ -76,11 +83,19 @@ class Reply(msgspec.Struct):
 class Context(msgspec.Struct, frozen=True):
     """What a fault may know of the attempt that it spoils."""
 
-    stream: bool
-    include_usage: bool
+    wire: Wire
+    asked: Asked
     answer: Answer
     draw: Draw
-    model: str
+    request_id: str
+
+    @property
+    def stream(self) -> bool:
+        return self.asked.stream
+
+    def error(self, problem: Problem) -> ErrorAnswer:
+        """``problem`` in the provider's words."""
+        return self.wire.error(problem, self.asked.model, self.request_id)
 
 
 def whole(status: int, body: bytes, content_type: str = "application/json", **headers: str) -> Reply:

@@ -164,7 +164,7 @@ def _type_of(schema: dict[str, Any], depth: int) -> str:
         )
     if kind is None:
         kind = "object" if "properties" in schema else "array" if "items" in schema else "string"
-    return str(kind)
+    return str(kind).lower()  # Gemini's own schemas shout their types
 
 
 def _size(schema: dict[str, Any], name: str, default: int) -> int:

@@ -12,8 +12,8 @@ from holdfast.chaos.config import ChaosConfig
 from holdfast.chaos.http import Connection
 from holdfast.chaos.journal import Journal
 from holdfast.chaos.plan import whole
-from holdfast.chaos.wire import openai_chat
-from holdfast.chaos.wire.errors import NAMED, ErrorBody, body_of, for_status
+from holdfast.chaos.wire.errors import Problem
+from holdfast.chaos.wire.routes import Found, find, spoken
 
 if TYPE_CHECKING:
     from holdfast.chaos.http import Exchange, Request
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from holdfast.chaos.plan import Part, Reply
 
 __all__ = ["ChaosServer"]
-
-_CHAT = frozenset(("/v1/chat/completions", "/chat/completions", "/api/v1/chat/completions"))
-_MODELS = frozenset(("/v1/models", "/models", "/api/v1/models"))
 
 
 class _Unseen:
@@ -104,40 +101,39 @@ class ChaosServer:
             self._gone.set()
 
     def handle(self, request: Request) -> tuple[Reply, Exchange]:
-        if request.path in _CHAT and request.method == "POST":
-            return self._chat.handle(request)
-        reply = self._other(request)
+        found = find(request)
+        if found is not None and found.place is not None and request.method == found.method:
+            return self._chat.handle(request, found.wire, found.place)
+        reply = self._other(request, found)
         if request.method == "HEAD":
             reply.parts = ()
         return reply, _UNSEEN
 
-    def _other(self, request: Request) -> Reply:
+    def _other(self, request: Request, found: Found | None) -> Reply:
         """Whatever is no attempt at an answer, and isn't in the journal."""
         if request.too_large:
-            return _error(for_status(413))
-        if request.path in _CHAT:
-            return _wrong_method("POST")
+            return self._chat.refusal(request, spoken(request), Problem(413))
         if request.path.startswith("/admin/"):
             return self._admin.handle(request)
-        if request.path in _MODELS or request.path == "/health":
-            return self._read(request) if request.method in ("GET", "HEAD") else _wrong_method("GET")
-        message = f"Unknown request URL: {request.method} {request.path}."
-        return _error(ErrorBody(404, "invalid_request_error", "unknown_url", message))
-
-    def _read(self, request: Request) -> Reply:
         if request.path == "/health":
-            return whole(200, b'{"status":"ok"}')
-        if not self._chat.authorized(request):
-            return _error(NAMED["invalid_api_key"])
-        return whole(200, openai_chat.models(self.config.models))
+            return whole(200, b'{"status":"ok"}') if _reads(request) else self._wrong_method(request, "GET")
+        if found is None:
+            message = f"Unknown request URL: {request.method} {request.path}."
+            problem = Problem(404, message=message, code="unknown_url")
+            return self._chat.refusal(request, spoken(request), problem)
+        if found.place is not None or not _reads(request):
+            return self._wrong_method(request, found.method)
+        if not self._chat.authorized(request, found.wire):
+            return self._chat.refusal(request, found.wire, Problem(name="invalid_api_key"))
+        return whole(200, found.wire.models(self.config.models))
+
+    def _wrong_method(self, request: Request, allowed: str) -> Reply:
+        message = f"Not allowed to do that here; use {allowed}."
+        problem = Problem(405, message=message, code="method_not_allowed")
+        reply = self._chat.refusal(request, spoken(request), problem)
+        reply.headers["allow"] = allowed
+        return reply
 
 
-def _error(error: ErrorBody) -> Reply:
-    return whole(error.status, body_of(error))
-
-
-def _wrong_method(allowed: str) -> Reply:
-    message = f"Not allowed to do that here; use {allowed}."
-    reply = _error(ErrorBody(405, "invalid_request_error", "method_not_allowed", message))
-    reply.headers["allow"] = allowed
-    return reply
+def _reads(request: Request) -> bool:
+    return request.method in ("GET", "HEAD")

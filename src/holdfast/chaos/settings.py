@@ -16,14 +16,20 @@ class AnswerSettings(msgspec.Struct, frozen=True):
     """This text instead of numbered tokens."""
     prose: str | None = None
     """This text instead of numbered tokens, unless the request asks for structured output."""
-    reasoning: Count = 0
-    """Tokens of ``reasoning_content`` before the text."""
+    echo: bool = False
+    """What was understood of the request (the last user text, each image and file) instead of numbered tokens."""
+    reasoning: Count | None = None
+    """Tokens of reasoning before the text; None: 4 where the request asks for thoughts, else 0."""
+    preamble: Count = 0
+    """Tokens of text before tool calls."""
     tools: Few | None = None
     """Tool calls to make where the request brings tools; None: one, if ``tool_choice`` demands it."""
     finish: str | None = None
     """This finish reason instead of the true one."""
     cached: Count = 0
     """Prompt tokens reported as cached (at most all of them)."""
+    cache_written: Count = 0
+    """Prompt tokens reported as written to the cache (at most what is left), where a provider tells that."""
     ttft: Seconds = 0.0
     """Seconds to the first token."""
     tps: Rate = 0.0

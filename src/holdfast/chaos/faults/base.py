@@ -24,6 +24,12 @@ class Fault(msgspec.Struct, frozen=True):
     primary: str | None = None
     """The setting that ``name=value`` means."""
     plain: bool = True
-    """Whether it can spoil a plain answer; where it can't, the answer is healthy and the journal says so."""
+    """Whether it can spoil a plain answer."""
     stream: bool = True
     """Whether it can spoil a stream."""
+    where: Callable[[Context], bool] = lambda _context: True
+    """Whether it means something to that wire."""
+
+    def fits(self, context: Context) -> bool:
+        """Whether it can spoil this attempt; where it can't, the answer is healthy and the journal says so."""
+        return (self.stream if context.stream else self.plain) and self.where(context)

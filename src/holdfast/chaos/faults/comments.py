@@ -29,4 +29,12 @@ def _commented(parts: Iterable[Part], every: int, comment: bytes) -> Iterator[Pa
         yield part
 
 
-FAULT = Fault("comments", "comments between the events", _apply, Comments, primary="every", plain=False)
+FAULT = Fault(
+    "comments",
+    "comments between the events",
+    _apply,
+    Comments,
+    primary="every",
+    plain=False,
+    where=lambda context: context.asked.sse,
+)

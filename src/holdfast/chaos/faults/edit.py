@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 
-from holdfast.chaos.plan import Part, Reply
+from holdfast.chaos.plan import Part, Reply, whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from holdfast.chaos.plan import Context
+    from holdfast.chaos.wire.errors import ErrorAnswer
 
 __all__ = [
     "After",
     "change_token",
     "first_tokens",
+    "less",
     "plain_body",
     "plain_until",
     "rewritten",
+    "said_in_200",
     "with_body",
     "without",
 ]
@@ -59,9 +62,14 @@ def change_token(parts: Iterable[Part], after: int, change: Callable[[Part], Par
     yield from rest
 
 
-def plain_body(reply: Reply) -> bytes:
-    """The bytes of a plain reply's body."""
-    return b"".join(part.data for part in reply.parts)
+def plain_body(reply: Reply) -> Part:
+    """A plain reply's body, as one part."""
+    parts = list(reply.parts)
+    if len(parts) == 1:
+        return parts[0]
+    at = parts[0].at if parts else 0
+    said = "".join(part.said for part in parts)
+    return Part(b"".join(part.data for part in parts), "body", sum(p.tokens for p in parts), said, at=at)
 
 
 def plain_until(reply: Reply, context: Context, count: int | None) -> Part:
@@ -71,21 +79,21 @@ def plain_until(reply: Reply, context: Context, count: int | None) -> Part:
     """
     body = plain_body(reply)
     choice = context.answer.choices[0]
-    opening = b'"content":"'
-    if not choice.text or opening not in body:
-        return Part(body[: len(body) // 2], "body")
+    if not choice.text or not body.at:
+        return Part(body.data[: len(body.data) // 2], "body")
     tokens = len(choice.text) if count is None else min(count, len(choice.text))
     said = "".join(islice(choice.text, tokens))
-    end = body.index(opening) + len(opening) + len(msgspec.json.encode(said)) - 2
-    return Part(body[:end], "body", tokens, said)
+    end = body.at + len(msgspec.json.encode(said)) - 2
+    return Part(body.data[:end], "body", tokens, said, at=body.at)
 
 
 def rewritten(reply: Reply, change: Callable[[bytes], bytes]) -> Reply:
     """``reply`` with a changed plain body that still says the same."""
-    parts = list(reply.parts)
-    body = change(b"".join(part.data for part in parts))
-    tokens = sum(part.tokens for part in parts)
-    return with_body(reply, Part(body, "body", tokens, "".join(part.said for part in parts)))
+    body = plain_body(reply)
+    changed = change(body.data)
+    # The text stays where it is, unless something before it changed.
+    at = body.at if changed[: body.at] == body.data[: body.at] else 0
+    return with_body(reply, Part(changed, "body", body.tokens, body.said, at=at, unseen=body.unseen))
 
 
 def with_body(reply: Reply, part: Part) -> Reply:
@@ -93,3 +101,30 @@ def with_body(reply: Reply, part: Part) -> Reply:
     reply.parts = (part,)
     reply.length = len(part.data)
     return reply
+
+
+def less(context: Context, what: Literal["usage", "finish"]) -> Callable[[bytes], bytes]:
+    """A change of a body or an event: without usage or finish reason. What isn't JSON (any more) stays as it is."""
+
+    def change(data: bytes) -> bytes:
+        start, end = data.find(b"{"), data.rfind(b"}") + 1
+        try:
+            value = msgspec.json.decode(data[start:end])
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return data
+        if not isinstance(value, dict):
+            return data
+        context.wire.less(value, what)
+        return data[:start] + msgspec.json.encode(value) + data[end:]
+
+    return change
+
+
+def said_in_200(reply: Reply, context: Context, error: ErrorAnswer, *, as_json: bool = False) -> Reply:
+    """``error`` where an answer should be."""
+    if not context.stream or as_json:
+        return whole(200, error.body)
+    parts = [Part(context.wire.error_event(error, context.asked), "noise")]
+    if end := context.wire.end(context.asked):
+        parts.append(Part(end, "done"))
+    return Reply(200, reply.headers, parts, early_head=True)

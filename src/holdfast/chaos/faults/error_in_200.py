@@ -1,9 +1,9 @@
 """Status 200 with an error inside: as the body, or as a stream's first event."""
 
 from holdfast.chaos.faults.base import Fault, FaultSettings
-from holdfast.chaos.plan import Context, Part, Reply, whole
-from holdfast.chaos.wire import errors
-from holdfast.chaos.wire.openai_chat import DONE
+from holdfast.chaos.faults.edit import said_in_200
+from holdfast.chaos.plan import Context, Reply
+from holdfast.chaos.wire.errors import Problem, check_name
 
 
 class ErrorIn200(FaultSettings, frozen=True):
@@ -14,16 +14,11 @@ class ErrorIn200(FaultSettings, frozen=True):
 
     def __post_init__(self) -> None:
         if self.error is not None:
-            errors.named(self.error)
+            check_name(self.error)
 
 
 def _apply(reply: Reply, settings: ErrorIn200, context: Context) -> Reply:
-    error = errors.named(settings.error) if settings.error else errors.for_status(500)
-    body = errors.body_of(error, context.model)
-    if not context.stream or settings.as_json:
-        return whole(200, body)
-    parts = (Part(b"data: " + body + b"\n\n", "noise"), Part(DONE, "done"))
-    return Reply(200, reply.headers, parts, early_head=True)
+    return said_in_200(reply, context, context.error(Problem(name=settings.error)), as_json=settings.as_json)
 
 
 FAULT = Fault("error_in_200", "200 with an error inside", _apply, ErrorIn200, primary="error")

@@ -10,7 +10,6 @@ from holdfast.chaos.faults.edit import plain_body
 from holdfast.chaos.plan import Context, Part, Reply
 
 _BLOCK = b"x" * 65_536
-_MARK = b'"content":"'
 
 
 class Huge(FaultSettings, frozen=True):
@@ -23,26 +22,26 @@ def _apply(reply: Reply, settings: Huge, context: Context) -> Reply:
     if context.stream:
         reply.parts = _one_long_event(reply.parts, size)
         return reply
-    head, mark, tail = plain_body(reply).partition(_MARK)
-    if not mark:  # tool calls: white space after the value is as valid, and as long
-        head, tail = plain_body(reply), b""
-    filler = _blocks(size) if mark else _blocks(size, b" " * 65_536)
-    reply.length = len(head) + len(mark) + size + len(tail)
-    reply.parts = _joined(Part(head + mark, "body"), filler, Part(tail, "body"))
+    body = plain_body(reply)
+    head, tail = (body.data[: body.at], body.data[body.at :]) if body.at else (body.data, b"")
+    filler = (
+        _blocks(size) if body.at else _blocks(size, b" " * 65_536)
+    )  # white space after it is as valid, and as long
+    reply.length = len(head) + size + len(tail)
+    reply.parts = _joined(Part(head, "body"), filler, Part(tail, "body"))
     return reply
 
 
 def _one_long_event(parts: Iterable[Part], size: int) -> Iterator[Part]:
     lengthened = False
     for part in parts:
-        head, mark, tail = part.data.partition(_MARK)
-        if lengthened or not mark or not part.is_content:
+        if lengthened or not part.at or part.kind != "text":
             yield part
             continue
         lengthened = True
-        yield Part(head + mark, "noise", pause=part.pause, hold=part.hold)
+        yield Part(part.data[: part.at], "noise", pause=part.pause, hold=part.hold)
         yield from _blocks(size)
-        yield Part(tail, "text", part.tokens, part.said, part.choice)
+        yield Part(part.data[part.at :], "text", part.tokens, part.said, part.choice, unseen=part.unseen)
 
 
 def _joined(head: Part, middle: Iterator[Part], tail: Part) -> Iterator[Part]:

@@ -14,11 +14,13 @@ def _apply(reply: Reply, settings: Malformed, context: Context) -> Reply:
     if context.stream:
         reply.parts = change_token(reply.parts, settings.after, _broken)
         return reply
-    return with_body(reply, Part(plain_body(reply).replace(b":", b"=", 1), "body"))
+    return with_body(reply, Part(plain_body(reply).data.replace(b":", b"=", 1), "body"))
 
 
 def _broken(part: Part) -> Part:
-    return Part(part.data[: len(part.data) // 2] + b"\n\n", "noise", pause=part.pause, hold=part.hold)
+    said = part.data.rstrip(b"\r\n")
+    half = said[: len(said) // 2] + part.data[len(said) :]
+    return Part(half, "noise", pause=part.pause, hold=part.hold)
 
 
 FAULT = Fault("malformed", "JSON that doesn't parse", _apply, Malformed, primary="after")

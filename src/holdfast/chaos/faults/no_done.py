@@ -1,4 +1,4 @@
-"""A stream with a finish reason, but without ``[DONE]``."""
+"""A stream with a finish reason, but without its end marker (``[DONE]``, ``message_stop``)."""
 
 from holdfast.chaos.faults.base import Fault, FaultSettings
 from holdfast.chaos.faults.edit import without
@@ -10,4 +10,10 @@ def _apply(reply: Reply, _settings: FaultSettings, _context: Context) -> Reply:
     return reply
 
 
-FAULT = Fault("no_done", "no [DONE] after the finish reason", _apply, plain=False)
+FAULT = Fault(
+    "no_done",
+    "no end marker after the finish reason",
+    _apply,
+    plain=False,
+    where=lambda context: bool(context.wire.end(context.asked)),
+)

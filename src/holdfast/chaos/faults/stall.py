@@ -1,7 +1,7 @@
 """Silence after k tokens, with the connection open."""
 
 from holdfast.chaos.faults.base import Fault, FaultSettings
-from holdfast.chaos.faults.edit import After, change_token, plain_until
+from holdfast.chaos.faults.edit import After, change_token, plain_body, plain_until
 from holdfast.chaos.limits import Seconds
 from holdfast.chaos.plan import FOREVER, Context, Part, Reply
 
@@ -16,13 +16,14 @@ class Stall(FaultSettings, frozen=True):
 def _apply(reply: Reply, settings: Stall, context: Context) -> Reply:
     silence = FOREVER if settings.seconds is None else settings.seconds
     if not context.stream:
-        parts = list(reply.parts)
+        body = plain_body(reply)
         start = plain_until(reply, context, settings.after)
         rest = Part(
-            b"".join(part.data for part in parts)[len(start.data) :],
+            body.data[len(start.data) :],
             "body",
-            sum(part.tokens for part in parts) - start.tokens,
-            "".join(part.said for part in parts)[len(start.said) :],
+            body.tokens - start.tokens,
+            body.said[len(start.said) :],
+            unseen=body.unseen,
             hold=silence,
         )
         reply.parts = (start, rest)

@@ -6,9 +6,10 @@ from typing import Annotated
 import msgspec
 
 from holdfast.chaos.faults.base import Fault, FaultSettings
-from holdfast.chaos.limits import HeaderText
+from holdfast.chaos.faults.edit import said_in_200
+from holdfast.chaos.limits import HeaderText, Seconds
 from holdfast.chaos.plan import Context, Reply, whole
-from holdfast.chaos.wire import errors
+from holdfast.chaos.wire.errors import Problem, check_name
 
 _NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110: a token
 
@@ -21,10 +22,12 @@ class Status(FaultSettings, frozen=True):
     code: Code | None = None
     """The status; by default that of ``error``, else 500."""
     error: str | None = None
-    """One of the known errors (see ``wire.errors.NAMED``): its status, type, code and message."""
+    """One of the known errors (see ``wire.errors.NAMED``), in the provider's own status and words."""
     retry_after: HeaderText | int | float | None = None
     """The Retry-After header, as it stands: seconds, decimals, an HTTP date or nonsense."""
     retry_after_ms: HeaderText | int | float | None = None
+    retry_delay: Seconds | None = None
+    """The delay in the body (Gemini's RetryInfo), without a header; by default ``retry_after``'s, if it is a number."""
     message: str | None = None
     """This message in the error body."""
     body: str | None = None
@@ -35,25 +38,36 @@ class Status(FaultSettings, frozen=True):
 
     def __post_init__(self) -> None:
         if self.error is not None:
-            errors.named(self.error)
+            check_name(self.error)
         for name in self.headers:
             if not _NAME.fullmatch(name):
                 raise ValueError(f"header {name!r} can't be sent")
 
 
-def _apply(_reply: Reply, settings: Status, context: Context) -> Reply:
-    error = errors.named(settings.error) if settings.error else errors.for_status(settings.code or 500)
-    if settings.message is not None:
-        error = msgspec.structs.replace(error, message=settings.message)
-    body = errors.body_of(error, context.model) if settings.body is None else settings.body.encode()
-    status = settings.code or error.status
-    reply = whole(status, b"" if status in _BODILESS else body, settings.content_type)
+def _apply(reply: Reply, settings: Status, context: Context) -> Reply:
+    # A scripted code is the status; what it means in the body's words comes from the error, or from the code.
+    problem = Problem(settings.code, settings.error, settings.message, wait_s=_wait_s(settings))
+    error = context.error(problem)
+    if error.status == 200 and settings.code is None and settings.body is None:
+        return said_in_200(reply, context, error)  # a provider that refuses with an answer
+    body = error.body if settings.body is None else settings.body.encode()
+    reply = whole(error.status, b"" if error.status in _BODILESS else body, settings.content_type)
+    reply.headers.update(error.headers)
     if settings.retry_after is not None:
         reply.headers["retry-after"] = str(settings.retry_after)
     if settings.retry_after_ms is not None:
         reply.headers["retry-after-ms"] = str(settings.retry_after_ms)
     reply.headers.update(settings.headers)
     return reply
+
+
+def _wait_s(settings: Status) -> float | None:
+    if settings.retry_delay is not None:
+        return settings.retry_delay
+    try:
+        return max(0.0, float(settings.retry_after or ""))
+    except ValueError:
+        return None
 
 
 FAULT = Fault("status", "any HTTP status, with headers and body", _apply, Status, primary="code")

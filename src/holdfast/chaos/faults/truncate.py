@@ -16,7 +16,7 @@ class Truncate(FaultSettings, frozen=True):
 
 
 def _apply(reply: Reply, settings: Truncate, _context: Context) -> Reply:
-    body = plain_body(reply)
+    body = plain_body(reply).data
     reply.parts = (Part(body[: max(0, len(body) - settings.missing)], "body"),)
     reply.ending = settings.how
     return reply

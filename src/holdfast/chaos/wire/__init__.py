@@ -1,1 +1,1 @@
-"""The wire formats that the chaos provider speaks: its own code, so that a misreading can't hide on both sides."""
+"""The formats that the chaos provider speaks, by its own code, and which path speaks which."""

@@ -1,0 +1,101 @@
+"""Which path speaks which format, and asks for what."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Literal, NamedTuple
+from urllib.parse import unquote
+
+from holdfast.chaos.wire.anthropic import Anthropic
+from holdfast.chaos.wire.base import Place
+from holdfast.chaos.wire.gemini import Gemini
+from holdfast.chaos.wire.openai_chat import OpenAIChat
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from holdfast.chaos.http import Request
+    from holdfast.chaos.wire.base import Wire
+
+__all__ = ["WIRES", "Found", "find", "spoken"]
+
+OPENAI_CHAT = OpenAIChat()
+ANTHROPIC = Anthropic()
+GEMINI = Gemini()
+WIRES: tuple[Wire, ...] = (OPENAI_CHAT, ANTHROPIC, GEMINI)
+
+
+class Found(NamedTuple):
+    """What a path is for."""
+
+    method: Literal["GET", "POST"]
+    wire: Wire
+    place: Place | None
+    """None: the list of models."""
+
+
+def _post(wire: Wire, **place: bool | str) -> Found:
+    return Found("POST", wire, Place(**place))  # type: ignore[arg-type]  # a table's short hand for Place's fields
+
+
+_EXACT = {
+    "/v1/chat/completions": _post(OPENAI_CHAT),
+    "/chat/completions": _post(OPENAI_CHAT),  # DeepSeek
+    "/api/v1/chat/completions": _post(OPENAI_CHAT),  # OpenRouter
+    "/openai/v1/chat/completions": _post(OPENAI_CHAT),  # Azure
+    "/v1/messages": _post(ANTHROPIC),
+    "/v1/messages/count_tokens": _post(ANTHROPIC, operation="count"),
+    "/models": Found("GET", OPENAI_CHAT, None),
+    "/api/v1/models": Found("GET", OPENAI_CHAT, None),
+    "/openai/v1/models": Found("GET", OPENAI_CHAT, None),
+    "/v1beta/models": Found("GET", GEMINI, None),
+}
+
+
+def _deployment(found: re.Match[str], request: Request) -> Found | None:
+    if request.argument("api-version") is None:  # Azure then knows no such resource
+        return None
+    return _post(OPENAI_CHAT, model=unquote(found["model"]))
+
+
+def _gemini(found: re.Match[str], request: Request) -> Found | None:
+    model = unquote(found["model"])
+    match found["method"]:
+        case "generateContent":
+            return _post(GEMINI, model=model)
+        case "streamGenerateContent":
+            return _post(GEMINI, model=model, stream=True, sse=request.argument("alt") == "sse")
+        case "countTokens":
+            return _post(GEMINI, model=model, operation="count")
+    return None
+
+
+def _models(_found: re.Match[str], request: Request) -> Found | None:
+    """One path, three providers: their clients tell themselves apart by the headers that they must send."""
+    return Found("GET", spoken(request), None)
+
+
+_PATTERNS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str], Request], Found | None]], ...] = (
+    (re.compile(r"/openai/deployments/(?P<model>[^/]+)/chat/completions"), _deployment),
+    (re.compile(r"/v1(?:beta|alpha)?/models/(?P<model>[^:]+):(?P<method>\w+)"), _gemini),
+    (re.compile(r"/v1/models"), _models),
+)
+
+
+def find(request: Request) -> Found | None:
+    """What ``request``'s path is for; None: no provider has it."""
+    if (exact := _EXACT.get(request.path)) is not None:
+        return exact
+    for pattern, answer in _PATTERNS:
+        if (found := pattern.fullmatch(request.path)) is not None:
+            return answer(found, request)
+    return None
+
+
+def spoken(request: Request) -> Wire:
+    """The format of a caller whose path doesn't tell it."""
+    if request.header(b"anthropic-version") is not None or request.path.startswith("/v1/messages"):
+        return ANTHROPIC
+    if request.header(b"x-goog-api-key") is not None or request.path.startswith(("/v1beta/", "/v1alpha/")):
+        return GEMINI
+    return OPENAI_CHAT
