@@ -193,6 +193,32 @@ def test_a_tool_call_and_what_goes_back():
     in_virtual_time({"a": [Reply(200, JSON, ((0.0, body),)), whole()]}, main)
 
 
+def test_a_signed_thought_goes_back_to_its_provider_as_it_came():
+    details = [
+        {
+            "type": "reasoning.text",
+            "text": "hm",
+            "signature": "sig",
+            "format": "x-v1",
+            "index": 0,
+            "id": "r1",
+        },
+        {"type": "reasoning.encrypted", "data": "opaque", "format": "x-v1", "index": 1},
+    ]
+    message = {"role": "assistant", "content": "So.", "reasoning": "hm", "reasoning_details": details}
+    body = json.dumps({"model": "m", "choices": [{"message": message, "finish_reason": "stop"}]}).encode()
+
+    async def main(here: Here) -> None:
+        answer = await here.client.chat("Think.")
+        assert (answer.text, answer.reasoning) == ("So.", "hm")
+        await here.client.chat([{"role": "user", "content": "Think."}, answer.message])
+        sent = json.loads(here.arrivals("a")[1].body)["messages"][1]
+        assert sent["reasoning_details"] == details
+        assert sent["content"] == "So."
+
+    in_virtual_time({"a": [Reply(200, JSON, ((0.0, body),)), whole()]}, main)
+
+
 def test_the_next_provider_is_asked_the_same():
     async def main(here: Here) -> None:
         answer = await here.client.chat("hi", temperature=0.5, tools=[LOOK])
