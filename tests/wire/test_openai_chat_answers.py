@@ -304,6 +304,23 @@ def test_signatures_that_came_in_pieces_before_any_text_or_late_for_a_call_are_r
     assert choice.message.extra == at_google
 
 
+def test_a_call_keeps_the_id_it_began_with() -> None:
+    """Callers add up what comes: a second id would be glued to the first."""
+    (choice,) = fold(
+        StreamDecoder().feed(
+            written(
+                [
+                    Started(id="i", model="m", dialect="gemini"),
+                    BlockStarted(choice=0, key=0, part=ToolCall(name="f")),
+                    ToolCallDelta(choice=0, key=0, id="late", arguments="{}"),
+                    ToolCallDelta(choice=0, key=1, id="early", name="g", arguments="{}"),
+                ]
+            )
+        )
+    ).choices
+    assert [part.id for part in choice.parts if isinstance(part, ToolCall)] == ["call_i_0_0", "early"]
+
+
 def test_another_dialects_stream_tells_the_same_answer() -> None:
     streamed = fold(StreamDecoder().feed(written(split(FOREIGN))))
     said = encoded(streamed)

@@ -350,6 +350,11 @@ def test_what_was_said_here_before_is_said_again() -> None:
     assert encode(decode(messages=[message]))["messages"] == [message]
 
 
+def test_the_models_own_voice_is_named_by_its_id() -> None:
+    spoken = Message(role=Role.ASSISTANT, parts=(Audio(file_id="audio_1"),))
+    assert encode(Request(model="m", messages=(spoken,)))["messages"][0]["audio"] == {"id": "audio_1"}
+
+
 def test_a_failed_tool_is_said_in_words() -> None:
     def content(*parts: Any) -> Any:
         result = ToolResult(call_id="c", parts=parts, is_error=True)

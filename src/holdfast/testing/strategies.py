@@ -58,6 +58,7 @@ __all__ = [
     "base64_texts",
     "cuts",
     "errors",
+    "foreign_answers",
     "json_objects",
     "json_values",
     "names",
@@ -175,6 +176,45 @@ def any_answers() -> SearchStrategy[Answer]:
         choices=st.lists(choice, max_size=3, unique_by=lambda each: each.index).map(tuple),
         usage=st.none() | usages(),
         dialect=st.none() | _NAMES,
+        extra=json_objects(),
+    )
+
+
+def foreign_answers(dialect: str = "elsewhere") -> SearchStrategy[Answer]:
+    """One choice of another dialect's answer: proofs, leftovers and blocks that only it knows, in any order."""
+    proof = st.none() | _BASE64
+    parts: SearchStrategy[Part] = st.one_of(
+        st.builds(
+            Text,
+            text=_any_text(),
+            citations=st.lists(_citations(), max_size=2).map(tuple),
+            signature=proof,
+            extra=json_objects(),
+        ),
+        st.builds(Reasoning, text=_any_text(), summary=st.booleans(), signature=proof, extra=json_objects()),
+        st.builds(Reasoning, encrypted=_BASE64, id=st.none() | _NAMES),
+        st.builds(Refusal, text=_any_text()),
+        st.builds(
+            ToolCall,
+            id=st.none() | _NAMES,
+            name=_NAMES,
+            arguments=st.just("") | _arguments(),
+            signature=proof,
+            extra=json_objects(),
+        ),
+        st.builds(Opaque, dialect=st.just(dialect), data=json_objects()),
+        _images(),
+    )
+    message = st.lists(parts, max_size=5).map(lambda said: Message(role=Role.ASSISTANT, parts=tuple(said)))
+    choice = st.builds(Choice, index=st.just(0), message=message, finish=_finishes(), extra=json_objects())
+    return st.builds(
+        Answer,
+        id=_NAMES,
+        model=_NAMES,
+        created=st.none() | st.integers(0, 2**33),
+        choices=choice.map(lambda only: (only,)),
+        usage=st.none() | usages(),
+        dialect=st.just(dialect),
         extra=json_objects(),
     )
 

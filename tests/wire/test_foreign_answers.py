@@ -1,0 +1,114 @@
+"""An answer of any other dialect arrives, whole and streamed, and both tell the same."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.wire.speakers import SPEAKERS
+
+from holdfast.dialects.signatures import mark
+from holdfast.model import (
+    Answer,
+    Choice,
+    Finish,
+    FinishReason,
+    Message,
+    Reasoning,
+    Role,
+    Text,
+    ToolCall,
+    fold,
+    in_pieces,
+    split,
+)
+from holdfast.testing.strategies import foreign_answers
+
+if TYPE_CHECKING:
+    from holdfast.dialects.codec import DialectCodec
+
+
+PROVEN = Answer(
+    id="i",
+    model="m",
+    dialect="elsewhere",
+    choices=(
+        Choice(
+            index=0,
+            message=Message(
+                role=Role.ASSISTANT,
+                parts=(
+                    Reasoning(text="hm", signature="b25l"),
+                    Text(text="so", signature="dHdv"),
+                    ToolCall(id="c", name="f", arguments="{}", signature="dGhyZWU="),
+                ),
+            ),
+            finish=Finish(FinishReason.TOOL_CALLS, "calls"),
+        ),
+    ),
+)
+
+
+def told(answer: Answer) -> dict[str, Any]:
+    """What callers act on: the text, the thoughts, the calls and how it ended."""
+    (choice,) = answer.choices
+    calls = [part for part in choice.parts if isinstance(part, ToolCall)]
+    return {
+        "text": choice.text,
+        "thoughts": "".join(part.text for part in choice.parts if isinstance(part, Reasoning)),
+        "calls": [(call.name, json.loads(call.arguments)) for call in calls],
+        "ids": [call.id for call in calls],
+        "finish": choice.finish and choice.finish.reason,
+        "usage": answer.usage and (answer.usage.input_tokens, answer.usage.output_tokens),
+    }
+
+
+def streamed(codec: DialectCodec, answer: Answer, size: int) -> Answer:
+    encoder, decoder = codec.stream_encoder(), codec.stream_decoder()
+    wire = b"".join(encoder.encode(event) for event in split(answer, in_pieces(size)))
+    return fold(decoder.feed(wire) + decoder.finish())
+
+
+@pytest.mark.parametrize("name", SPEAKERS)
+def test_what_callers_act_on_arrives(name: str) -> None:
+    codec, _ = SPEAKERS[name]
+
+    @given(foreign_answers(), st.integers(1, 9))
+    def check(answer: Answer, size: int) -> None:
+        whole = told(codec.decode_answer(codec.encode_answer(answer)))
+        assert told(streamed(codec, answer, size)) == whole
+        (choice,) = answer.choices
+        calls = [part for part in choice.parts if isinstance(part, ToolCall)]
+        assert whole["text"] == choice.text
+        assert whole["calls"] == [(call.name, json.loads(call.arguments or "{}")) for call in calls]
+        given_ids = [call.id for call in calls if call.id]
+        if len(set(given_ids)) == len(given_ids):
+            assert len(set(whole["ids"])) == len(calls)
+        if calls and choice.finish and choice.finish.reason is FinishReason.STOP:
+            assert whole["finish"] is FinishReason.TOOL_CALLS
+
+    check()
+
+
+@pytest.mark.parametrize("name", SPEAKERS)
+@pytest.mark.parametrize("size", [1, 100])
+def test_signatures_reach_the_caller_marked_and_come_back_with_their_issuer(name: str, size: int) -> None:
+    """By way of the caller's own reading of the answer: what it hands back is what it got."""
+    codec, _ = SPEAKERS[name]
+    message = PROVEN.choices[0].message
+    for answer in (codec.decode_answer(codec.encode_answer(PROVEN)), streamed(codec, PROVEN, size)):
+        proofs = {
+            type(part): part.signature
+            for part in answer.choices[0].parts
+            if isinstance(part, Text | Reasoning | ToolCall) and part.signature
+        }
+        expected = {
+            type(part): mark(part.signature or "", "elsewhere", name)
+            for part in message.parts
+            if isinstance(part, Text | Reasoning | ToolCall) and type(part) in proofs
+        }
+        assert proofs == expected
+        assert Reasoning in proofs
