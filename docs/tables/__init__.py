@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from docs.tables import chaos, commands, configuration, dialect, gateway, ledger, policies, promises
+from docs.tables import (
+    chaos,
+    commands,
+    configuration,
+    dialect,
+    gateway,
+    ledger,
+    policies,
+    promises,
+    translations,
+)
 
 if TYPE_CHECKING:
     from docs.tables.markdown import Parts
@@ -20,4 +30,5 @@ PARTS: Parts = {
     **ledger.PARTS,
     **policies.PARTS,
     **promises.PARTS,
+    **translations.PARTS,
 }
