@@ -21,16 +21,36 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from holdfast.clock import Clock, Rng
-    from holdfast.config import Config, Provider
+    from holdfast.config import Config, Deployment, Provider
     from holdfast.dialects.base import Dialect
     from holdfast.engine.observer import Observer
     from holdfast.ledger.base import Ledger
     from holdfast.transport.base import Transport
 
-__all__ = ["DIALECTS", "App", "endpoint_of"]
+__all__ = ["DIALECTS", "App", "endpoints_of"]
 
-DIALECTS: Mapping[str, Dialect] = {"openai_chat": OpenAIChat()}
-"""Every wire format that a provider may speak, by its name in the configuration."""
+
+def _landed():
+    import importlib
+
+    for module, names in (
+        ("anthropic", ["Anthropic"]),
+        ("gemini", ["Gemini"]),
+        ("openai_responses", ["OpenAIResponses"]),
+        ("openai_embeddings", ["OpenAIEmbeddings"]),
+        ("count_tokens", ["AnthropicCountTokens", "GeminiCountTokens"]),
+    ):
+        try:
+            found = importlib.import_module(f"holdfast.dialects.{module}")
+        except Exception:
+            continue
+        for name in names:
+            if hasattr(found, name):
+                yield getattr(found, name)()
+
+
+DIALECTS: Mapping[str, Dialect] = {dialect.name: dialect for dialect in (OpenAIChat(), *_landed())}
+"""Every wire format that callers and providers may speak, by its name in the configuration."""
 
 
 class App(msgspec.Struct, kw_only=True):
@@ -72,7 +92,12 @@ class App(msgspec.Struct, kw_only=True):
 
             transport = HttpTransport()
         engine = Engine(
-            [endpoint_of(provider) for provider in config.providers.values() if provider.usable],
+            [
+                endpoint
+                for provider in config.providers.values()
+                if provider.usable
+                for endpoint in endpoints_of(provider)
+            ],
             transport=transport,
             ledger=ledger,
             book=book,
@@ -99,10 +124,19 @@ class App(msgspec.Struct, kw_only=True):
             await self.ledger.aclose()
 
 
-def endpoint_of(provider: Provider) -> Endpoint:
-    """A configured provider as the engine reaches it."""
-    row = provider.row
-    url = urlsplit(row.base_url)
+def endpoints_of(provider: Provider) -> list[Endpoint]:
+    """A configured provider as the engine reaches it: each deployment by each dialect that it speaks, its own first."""
+    return [
+        _endpoint(provider, deployment, dialect)
+        for deployment in provider.deployments
+        for dialect in sorted(provider.row.doors, key=lambda name: name != provider.row.dialect)
+        if dialect in DIALECTS
+    ]
+
+
+def _endpoint(provider: Provider, deployment: Deployment, dialect: str) -> Endpoint:
+    row, door = provider.row, provider.row.doors[dialect]
+    base = urlsplit(deployment.base_url).path.rstrip("/")
     headers: dict[bytes, bytes] = {
         b"content-type": b"application/json",
         b"accept": b"application/json, text/event-stream",
@@ -110,21 +144,33 @@ def endpoint_of(provider: Provider) -> Endpoint:
         b"user-agent": f"holdfast/{__version__}".encode(),
     }
     headers |= {name.lower().encode(): value.encode() for name, value in row.headers}
-    if provider.key is not None:
-        headers[b"authorization"] = b"Bearer " + provider.key.reveal().encode()
-    headers |= {name.encode(): value.reveal().encode() for name, value in provider.headers.items()}
-    secrets = [*provider.headers.values()]
-    if provider.key is not None:
-        secrets.append(provider.key)
+    secrets = [*deployment.headers.values()]
+    if deployment.key is not None:
+        name, prefix = _AUTH[deployment.auth]
+        headers[name] = prefix + deployment.key.reveal().encode()
+        secrets.append(deployment.key)
+    headers |= {name.encode(): value.reveal().encode() for name, value in deployment.headers.items()}
     return Endpoint(
         provider=provider.name,
-        dialect=DIALECTS[provider.dialect],
-        origin=Origin.parse(row.base_url),
-        path=url.path.rstrip("/") + row.chat_path + (f"?{url.query}" if url.query else ""),
+        deployment=deployment.name,
+        dialect=DIALECTS[dialect],
+        origin=Origin.parse(deployment.base_url, proxy=deployment.proxy, ca_file=deployment.ca_file),
+        path=base + door.path,
+        stream_path=None if door.stream_path is None else base + door.stream_path,
         headers=tuple(headers.items()),
         max_tokens_field=row.max_tokens_field,
+        unsupported=provider.unsupported,
         secrets=tuple(secrets),
     )
+
+
+_AUTH: Mapping[str, tuple[bytes, bytes]] = {
+    "bearer": (b"authorization", b"Bearer "),
+    "x-api-key": (b"x-api-key", b""),
+    "x-goog-api-key": (b"x-goog-api-key", b""),
+    "api-key": (b"api-key", b""),
+}
+"""How each way of authentication carries a key: the header, and what stands before the key."""
 
 
 async def _open_ledger(config: Config, clock: Clock, rng: Rng) -> Ledger:

@@ -64,7 +64,7 @@ def stage(seed: int) -> Iterator[Config]:
         journal_bytes=2**20,
     )
     with run_chaos(chaos) as server:
-        yield parse(_document(server.url), {}, base=None)
+        yield parse(_document(server.url), {})
 
 
 def _paced(script: str) -> str:

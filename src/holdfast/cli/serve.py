@@ -35,8 +35,9 @@ def serve(
 ) -> None:
     """Start the gateway, and serve until SIGTERM or Ctrl-C.
 
-    With no file, providers come from the environment: OPENAI_API_KEY, DEEPSEEK_API_KEY,
-    OPENROUTER_API_KEY. With no key at all, two simulated providers answer, and the start says so.
+    With no file, providers come from the environment: OPENAI_API_KEY, ANTHROPIC_API_KEY,
+    DEEPSEEK_API_KEY, GEMINI_API_KEY, AZURE_OPENAI_API_KEY, OPENROUTER_API_KEY. With no key at all,
+    six simulated providers answer, and the start says so.
 
     \b
     Examples:

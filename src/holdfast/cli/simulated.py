@@ -1,4 +1,4 @@
-"""Two providers in this process that no key is needed for: what a newcomer talks to, and may break."""
+"""Six providers in this process that no key is needed for: what a newcomer talks to, and may break."""
 
 from __future__ import annotations
 
@@ -6,14 +6,23 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from holdfast.chaos import ChaosConfig, run_chaos
+from holdfast.providers.catalog import PROVIDERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["BREAK_FIRST", "CUT_STREAM", "NAMES", "simulated_providers"]
+__all__ = ["BREAK_FIRST", "CUT_STREAM", "PATHS", "simulated_providers"]
 
-NAMES: Final = ("simulated-a", "simulated-b")
-BREAK_FIRST: Final = "break simulated-a"
+PATHS: Final = {
+    "openai": "/v1",
+    "anthropic": "/v1",
+    "deepseek": "",
+    "gemini": "/v1beta",
+    "azure": "",
+    "openrouter": "/api/v1",
+}
+"""Each provider that is played, with what stands before its API's paths."""
+BREAK_FIRST: Final = "break openai"
 """In a prompt: the first provider refuses, so that the second answers."""
 CUT_STREAM: Final = "cut the stream"
 """In a prompt: whoever answers breaks off in the middle."""
@@ -25,20 +34,24 @@ _PACE: Final = {"ttft": 0.2, "tps": 40}  # quick enough not to bore, slow enough
 def simulated_providers() -> Iterator[Mapping[str, str]]:
     """Base URLs by name, on free ports of the loopback; they live in threads of their own until the end of the block."""
     with ExitStack() as stack:
-        yield {name: stack.enter_context(run_chaos(_config(name))).base_url for name in NAMES}
+        yield {name: stack.enter_context(run_chaos(_config(name))).url + path for name, path in PATHS.items()}
 
 
 def _config(name: str) -> ChaosConfig:
-    text = f"This is {name}. No real model answers here: set OPENAI_API_KEY (or another provider's key) and start again."
+    text = f"This is {name}, simulated. No real model answers here: set {_key(name)} and start again."
     answer: dict[str, Any] = {"prose": text, **_PACE}
     markers: dict[str, Any] = {CUT_STREAM: {**answer, "cut": {"how": "reset", "after": 8}}}
-    if name == NAMES[0]:
+    if name == next(iter(PATHS)):
         markers[BREAK_FIRST] = "503"
     return ChaosConfig(
-        seed=NAMES.index(name),  # else their answers would share ids
+        seed=list(PATHS).index(name),  # else their answers would share ids
         default=answer,
         markers=markers,
-        models=("simulated",),
+        models=(PROVIDERS[name].default_model or "",),
         journal_entries=100,  # nobody reads it here, and the gateway may run for weeks
         journal_bytes=2**20,
     )
+
+
+def _key(name: str) -> str:
+    return PROVIDERS[name].key_env[0]

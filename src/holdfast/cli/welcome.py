@@ -13,7 +13,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from holdfast import __version__
-from holdfast.cli.simulated import BREAK_FIRST, CUT_STREAM, NAMES
+from holdfast.cli.simulated import BREAK_FIRST, CUT_STREAM
 from holdfast.config import CHAT
 from holdfast.engine.route import Routes, fold
 from holdfast.providers.catalog import PROVIDERS
@@ -31,14 +31,14 @@ _INDENT: Final = "  "
 
 def banner(config: Config) -> Panel:
     """The loud part: nobody may take a simulated answer for a real one."""
-    names = ", ".join(name for row in PROVIDERS.values() for name in row.key_env)
+    names = ", ".join(row.key_env[0] for row in PROVIDERS.values())
     unused = [
         f"providers.{name} is not used: {config.providers[fold(name)].key_from}"
         for name in config.document.providers
     ]
     text = Text.assemble(
         ("No real model answers: ", "bold"),
-        "no provider has a key, so two simulated ones stand in.\n",
+        "no provider has a key, so simulated ones stand in for all six.\n",
         f"To use real ones, set one of {names} and start again,\n",
         "or name your own servers in holdfast.toml (holdfast.example.toml shows how).",
         *(f"\n{line}" for line in unused),
@@ -69,7 +69,7 @@ def welcome(config: Config, url: str, program: str, *, simulated: bool) -> Itera
         yield _INDENT + _curl(config, reach, model, "Say hello.", stream=True)
     if simulated:
         yield ""
-        yield f"Break a provider on purpose: {NAMES[0]} fails, {NAMES[1]} answers (see the x-holdfast headers):"
+        yield "Break a provider on purpose: openai fails, anthropic answers (see the x-holdfast headers):"
         yield _INDENT + _curl(config, reach, CHAT, BREAK_FIRST, options="-i ")
         yield "Break a stream in the middle: it ends with an error, never as if it were complete:"
         yield _INDENT + _curl(config, reach, CHAT, CUT_STREAM, stream=True)

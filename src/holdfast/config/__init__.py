@@ -1,6 +1,6 @@
 """The configuration: one TOML file and the environment in, frozen values out, or every error at once."""
 
-from holdfast.config.effective import CHAT, Config, Key, Provider, is_loopback, with_simulated
+from holdfast.config.effective import CHAT, Config, Deployment, Key, Provider, is_loopback, with_simulated
 from holdfast.config.explain import ExplainedTarget, Explanation, Value, explain
 from holdfast.config.load import Report, check, load, parse
 from holdfast.config.schema import Gateway, Ledger, Log
@@ -8,6 +8,7 @@ from holdfast.config.schema import Gateway, Ledger, Log
 __all__ = [
     "CHAT",
     "Config",
+    "Deployment",
     "ExplainedTarget",
     "Explanation",
     "Gateway",

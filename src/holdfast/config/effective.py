@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from holdfast.config.problems import Path
     from holdfast.config.schema import Document, Gateway, Ledger
     from holdfast.secret import Secret
+    from holdfast.transport.proxy import Proxy
 
-__all__ = ["CHAT", "Config", "Key", "Provider", "is_loopback", "with_simulated"]
+__all__ = ["CHAT", "Config", "Deployment", "Key", "Provider", "is_loopback", "with_simulated"]
 
 CHAT = "chat"
 """The built-in route's name."""
@@ -28,17 +29,34 @@ CHAT = "chat"
 _matcher = lru_cache(maxsize=1024)(matcher)  # keyed by what the file says, not by what callers ask
 
 
+class Deployment(msgspec.Struct, frozen=True, kw_only=True):
+    """One way to a provider: an address with a key."""
+
+    name: str = ""
+    """Empty where it is the only one."""
+    base_url: str
+    key: Secret | None = None
+    auth: str = "bearer"
+    """How the key travels: :data:`holdfast.providers.catalog.Auth`."""
+    headers: Mapping[str, Secret] = {}
+    """Sent with every request, beside the row's own and over them. Names are lower-case."""
+    weight: float = 1.0
+    proxy: Proxy | None = None
+    ca_file: str | None = None
+
+
 class Provider(msgspec.Struct, frozen=True, kw_only=True):
     """A provider as configured. ``row`` is the catalog's, with the file's own name, dialect and address in it."""
 
     row: catalog.Provider
-    key: Secret | None
+    deployments: tuple[Deployment, ...]
+    """At least one."""
     key_from: str
     """Where the key came from, or why there is none; never the key."""
     usable: bool
     """It has the key it needs."""
-    headers: Mapping[str, Secret] = {}
-    """Sent with every request, beside the row's own and over them. Names are lower-case."""
+    unsupported: tuple[str, ...] = ()
+    """Fields that its dialect has and it doesn't take."""
     timeouts: Timeouts = Timeouts()
     """For requests that name this provider and no route."""
     retry: Retry = Retry()
@@ -54,6 +72,10 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def base_url(self) -> str:
         return self.row.base_url
+
+    @property
+    def shares(self) -> tuple[tuple[str, float], ...]:
+        return tuple((deployment.name, deployment.weight) for deployment in self.deployments)
 
 
 class Key(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,24 +132,32 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def with_simulated(config: Config, base_urls: Mapping[str, str]) -> Config:
-    """``config`` with simulated providers, and a route ``chat`` over them in the order given.
+    """``config`` with simulated providers, and a route ``chat`` over them in the default order.
 
     Args:
-        config: any configuration; its own providers and other routes stay.
-        base_urls: by name (``simulated-a``), of servers that speak ``openai_chat`` and need no key.
+        config: any configuration; its own other providers and other routes stay.
+        base_urls: of servers that need no key, by the name of the provider that each one plays.
     """
     providers = dict(config.providers)
     for name, base_url in base_urls.items():
+        row = msgspec.structs.replace(catalog.PROVIDERS[name], base_url=base_url.rstrip("/"))
         providers[fold(name)] = Provider(
-            row=msgspec.structs.replace(catalog.COMPATIBLE, name=name, base_url=base_url.rstrip("/")),
-            key=None,
+            row=row,
+            deployments=(Deployment(base_url=row.base_url),),
             key_from="none is needed: it is simulated",
             usable=True,
+            unsupported=row.unsupported,
             timeouts=timeouts_of(config.document, None, name),
             retry=retry_of(config.document, None, name),
         )
-    targets = tuple(target_of(config.document, CHAT, name, "simulated") for name in base_urls)
-    route = Route(name=CHAT, targets=targets, policy=policy_of(config.document, CHAT))
+    targets = [
+        target
+        for tier, name in enumerate(catalog.in_order(base_urls))
+        for target in targets_of(
+            config.document, CHAT, providers[fold(name)], catalog.PROVIDERS[name].default_model or "", tier
+        )
+    ]
+    route = Route(name=CHAT, targets=tuple(targets), policy=policy_of(config.document, CHAT))
     return msgspec.structs.replace(config, providers=providers, routes={**config.routes, CHAT: route})
 
 
@@ -139,13 +169,30 @@ def retry_of(document: Document, route: str | None, provider: str) -> Retry:
     return Retry(**{s.name: s.value for s in retry_settings(document, route, provider)})
 
 
-def target_of(document: Document, route: str, provider: str, model: str) -> Target:
-    return Target(
-        provider=provider,
-        model=model,
-        timeouts=timeouts_of(document, route, provider),
-        retry=retry_of(document, route, provider),
-    )
+def targets_of(
+    document: Document,
+    route: str,
+    provider: Provider,
+    model: str,
+    tier: int,
+    *,
+    weight: float = 1.0,
+    overrides: Mapping[str, Any] | None = None,
+) -> list[Target]:
+    """One target for each of the provider's deployments, all equals."""
+    return [
+        Target(
+            provider=provider.name,
+            model=model,
+            deployment=deployment.name,
+            tier=tier,
+            weight=weight * deployment.weight,
+            set=overrides or {},
+            timeouts=timeouts_of(document, route, provider.name),
+            retry=retry_of(document, route, provider.name),
+        )
+        for deployment in provider.deployments
+    ]
 
 
 def is_loopback(host: str) -> bool:

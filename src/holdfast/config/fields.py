@@ -13,7 +13,10 @@ from pydantic_core import PydanticCustomError
 
 from holdfast.config.problems import did_you_mean
 from holdfast.config.substitute import Substituted
+from holdfast.dialects.fields import NEUTRAL
 from holdfast.secret import Secret
+from holdfast.transport.proxy import Proxy
+from holdfast.transport.tls import check_ca_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -176,6 +179,37 @@ def base_url(value: Any) -> str:
     return url.rstrip("/")
 
 
+def _proxy(value: Any) -> Proxy:
+    if not isinstance(value, str):
+        raise wrong(f"must be a proxy's address, such as http://host:3128, not {shown(value)}")
+    try:
+        return Proxy.parse(value.strip())
+    except ValueError as error:
+        raise wrong(str(error)) from None
+
+
+def _ca_file(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise wrong(f"must be the path of a PEM file, not {shown(value)}")
+    try:
+        check_ca_file(value)
+    except ValueError as error:
+        raise wrong(str(error)) from None
+    return str(value)
+
+
+def _api_version(value: Any) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"[0-9A-Za-z._-]{1,32}", value.strip()):
+        raise wrong(f'must be a version such as "2024-10-21", not {shown(value)}')
+    return str(value.strip())
+
+
+def _deployment_name(value: Any) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}", value):
+        raise wrong(f"must be a name of up to 32 letters, digits and . _ -, not {shown(value)}")
+    return str(value)
+
+
 def _host(value: Any) -> str:
     if isinstance(value, str):
         try:
@@ -231,6 +265,15 @@ def _jitter(value: Any) -> Literal["full"] | float:
 
 
 _NOT_DROPPED: Final = frozenset(("model", "messages", "stream", "stream_options"))
+
+
+def _droppable(value: Any) -> str:
+    """A field's neutral name (``image.detail``), or a caller's own parameter."""
+    if isinstance(value, str) and value in NEUTRAL:
+        return str(value)
+    if isinstance(value, str) and "." in value:
+        raise wrong(f"is no field that can be dropped{did_you_mean(value, NEUTRAL)}")
+    return _parameter(value)
 
 
 def _parameter(value: Any) -> str:
@@ -305,6 +348,7 @@ Sha256 = Annotated[bytes, PlainValidator(_sha256)]
 Pattern = Annotated[str, PlainValidator(_pattern)]
 FallbackOn = Annotated[int | str, PlainValidator(_fallback_on)]
 Parameter = Annotated[str, PlainValidator(_parameter)]
+Droppable = Annotated[str, PlainValidator(_droppable)]
 Parameters = Annotated[dict[str, Any], PlainValidator(_parameters)]
 OnBreakField = Annotated[
     Literal["error", "resume", "buffer"], PlainValidator(_one_of("error", "resume", "buffer"))
@@ -314,4 +358,13 @@ LogLevel = Annotated[
     Literal["debug", "info", "warning", "error"], PlainValidator(_one_of("debug", "info", "warning", "error"))
 ]
 LogFormat = Annotated[Literal["auto", "json", "text"], PlainValidator(_one_of("auto", "json", "text"))]
-Auth = Annotated[Literal["key", "none"], PlainValidator(_one_of("key", "none"))]
+Auth = Annotated[
+    str, PlainValidator(_one_of("key", "none", "bearer", "x-api-key", "x-goog-api-key", "api-key"))
+]
+Weight = Annotated[
+    float, PlainValidator(_number("a number", least=Decimal(0), most=Decimal(1_000_000), above=True))
+]
+ProxyUrl = Annotated[Proxy, PlainValidator(_proxy)]
+CaFile = Annotated[str, PlainValidator(_ca_file)]
+ApiVersion = Annotated[str, PlainValidator(_api_version)]
+DeploymentName = Annotated[str, PlainValidator(_deployment_name)]

@@ -10,18 +10,22 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from holdfast.config import fields as f  # noqa: TC001  # pydantic evaluates annotations
+from holdfast.dialects.fields import HARMLESS
 
 __all__ = [
+    "DeploymentTable",
     "Document",
     "Gateway",
     "KeyTable",
     "Ledger",
     "Log",
+    "OutboundTable",
     "ProviderTable",
     "RetryTable",
     "RouteRetryTable",
     "RouteTable",
     "RouteTimeoutsTable",
+    "TargetTable",
     "TimeoutsTable",
 ]
 
@@ -107,28 +111,64 @@ class RouteRetryTable(RetryTable):
     max_attempts: f.Attempts | None = None
 
 
+class OutboundTable(_Table):
+    """``[outbound]``: the way to every provider that has none of its own."""
+
+    proxy: f.ProxyUrl | None = None
+    ca_file: f.CaFile | None = None
+
+
+class DeploymentTable(_Table):
+    """``[[providers.NAME.deployments]]``: one of several addresses or keys. What isn't set is the provider's."""
+
+    name: f.DeploymentName
+    base_url: f.BaseUrl | None = None
+    api_key: f.SecretText | None = None
+    headers: f.Headers = Field(default_factory=dict)
+    weight: f.Weight = 1.0
+    proxy: f.ProxyUrl | None = None
+    ca_file: f.CaFile | None = None
+
+
 class ProviderTable(_Table):
     """``[providers.NAME]``"""
 
     dialect: f.Text | None = None
     base_url: f.BaseUrl | None = None
     api_key: f.SecretText | None = None
+    api_keys: tuple[f.SecretText, ...] = ()
+    """Several, used by turns."""
     auth: f.Auth = "key"
-    """``none``: this server needs no key, and is used without one."""
+    """``none``: this server needs no key, and is used without one. A header's name: the key travels there."""
+    api_version: f.ApiVersion | None = None
+    """Azure's: paths are those of the deployments, and not of its v1 API."""
     headers: f.Headers = Field(default_factory=dict)
+    unsupported: tuple[f.Parameter, ...] = ()
+    """Parameters that its dialect has and it doesn't take."""
+    proxy: f.ProxyUrl | None = None
+    ca_file: f.CaFile | None = None
+    deployments: tuple[DeploymentTable, ...] = ()
     timeouts: TimeoutsTable = TimeoutsTable()
     retry: RetryTable = RetryTable()
+
+
+class TargetTable(_Table):
+    """``{ target = "provider/model", weight = 3 }`` in a route's ``targets``."""
+
+    target: Any
+    weight: f.Weight = 1.0
+    set: f.Parameters = Field(default_factory=dict)
 
 
 class RouteTable(_Table):
     """``[routes.NAME]``"""
 
     targets: tuple[Any, ...] = ()
-    """``"provider/model"``, each read together with the providers there are."""
+    """``"provider/model"``, a :class:`TargetTable`, or a list of them: equals, tried in an order drawn by weight."""
     models: tuple[f.Pattern, ...] = ()
     on_break: f.OnBreakField = "error"
     fallback_on: tuple[f.FallbackOn, ...] = ()
-    drop: tuple[f.Parameter, ...] = ()
+    drop: tuple[f.Droppable, ...] = tuple(sorted(HARMLESS))
     set: f.Parameters = Field(default_factory=dict)
     max_output_tokens: f.Tokens | None = None
     timeouts: RouteTimeoutsTable = RouteTimeoutsTable()
@@ -151,6 +191,7 @@ class Document(_Table):
     ledger: Ledger = Ledger()
     timeouts: RouteTimeoutsTable = RouteTimeoutsTable()
     retry: RouteRetryTable = RouteRetryTable()
+    outbound: OutboundTable = OutboundTable()
     providers: dict[str, ProviderTable] = Field(default_factory=dict)
     routes: dict[str, RouteTable] = Field(default_factory=dict)
     default_route: f.Text | None = None

@@ -14,7 +14,7 @@ from holdfast.providers.prices import PriceBook, parse_overrides
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from holdfast.config.effective import Config
+    from holdfast.config.effective import Config, Deployment
 
 __all__ = ["warnings_of"]
 
@@ -32,15 +32,16 @@ def _of_providers(config: Config) -> Iterator[Problem]:
         provider = config.providers[fold(key)]
         if not provider.usable:
             yield Problem(("providers", key), f"is not used: {provider.key_from}")
-        parts = urlsplit(provider.base_url)
-        if (
-            parts.scheme == "http"
-            and not is_loopback(parts.hostname or "")
-            and (provider.key or provider.headers)
-        ):
+        if any(map(_readable, provider.deployments)):
             yield Problem(
                 ("providers", key, "base_url"), "is http://, so the key travels readable; use https://"
             )
+
+
+def _readable(deployment: Deployment) -> bool:
+    parts = urlsplit(deployment.base_url)
+    secret = deployment.key is not None or bool(deployment.headers)
+    return parts.scheme == "http" and not is_loopback(parts.hostname or "") and secret
 
 
 def _of_routes(config: Config) -> Iterator[Problem]:
@@ -66,7 +67,7 @@ def _of_routes(config: Config) -> Iterator[Problem]:
 def _of_prices(config: Config, at_ns: int) -> Iterator[Problem]:
     book = PriceBook(parse_overrides(config.prices)[0])
     targets = {
-        str(target): target
+        f"{target.provider}/{target.model}": target
         for route in config.routes.values()
         for target in route.targets
         if "{model}" not in target.model and config.providers[fold(target.provider)].usable

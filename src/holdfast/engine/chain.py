@@ -165,7 +165,9 @@ class Chain:
         self._current = None
         self.failures.append((place.target, error))
         verdict = self._judge(error)
-        if verdict is Verdict.STOP:
+        if verdict is Verdict.STOP and isinstance(error, AuthRefused):
+            self._keep_other_keys(place, error)
+        elif verdict is Verdict.STOP:
             self.fatal = error
         elif verdict is Verdict.NEXT:
             self._queue.popleft()
@@ -230,6 +232,18 @@ class Chain:
             base_s=retry.base_s, multiplier=retry.multiplier, max_s=retry.max_s, jitter=retry.jitter
         )
         return backoff.delay(place.tries, self._random)
+
+    def _keep_other_keys(self, place: _Place, error: HoldfastError) -> None:
+        """A refused key says nothing of the provider's others: whoever configured several wants them tried."""
+        mine = place.target
+        others = [
+            other
+            for other in self._queue
+            if other.target.provider == mine.provider and other.target.deployment != mine.deployment
+        ]
+        self._queue = deque(others)
+        if not others:
+            self.fatal = error
 
     def _keep_larger(self, place: _Place, error: HoldfastError) -> None:
         mine = self._window(place.target) or 0

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from holdfast.dialects.fields import HARMLESS
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -56,10 +58,10 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     on_break: OnBreak = "error"
     fallback_on: frozenset[int | str] = frozenset()
     """Of 401, 403, 404 and ``"content_policy"``: failures that otherwise end the request go to the next target."""
-    drop: frozenset[str] = frozenset()
-    """Parameters that may be left out where a target can't express them."""
+    drop: frozenset[str] = HARMLESS
+    """Fields that may be left out where a target can't say them (names: :mod:`holdfast.dialects.fields`)."""
     set: Mapping[str, Any] = {}  # msgspec copies an empty mutable default for each instance
-    """Top-level parameters put into every request, over the caller's own."""
+    """Parameters put into every request, over the caller's own, by OpenAI's names."""
     max_output_tokens: int | None = None
     """The output limit of requests that name none: sent to the provider, and told to the caller in a header."""
 
@@ -74,15 +76,18 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     deployment: str = ""
     """Of the provider's several keys or addresses, which one; empty where there is only one."""
+    tier: int = 0
+    """Its place in the chain: targets of one tier are equals, tried in an order drawn by weight."""
     weight: float = 1.0
-    """Its share among equal targets."""
+    """Above 0: how likely it is to go first among its equals."""
     set: Mapping[str, Any] = {}  # msgspec copies an empty mutable default for each instance
     """Parameters put into what this target is sent, over the route's."""
     timeouts: Timeouts = Timeouts()
     retry: Retry = Retry()
 
     def __str__(self) -> str:
-        return f"{self.provider}/{self.model}"
+        deployment = f"[{self.deployment}]" if self.deployment else ""
+        return f"{self.provider}{deployment}/{self.model}"
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):

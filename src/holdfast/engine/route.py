@@ -7,6 +7,7 @@ the same few names come with nearly every request. Names are the caller's to cho
 from __future__ import annotations
 
 import fnmatch
+import math
 import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Literal, Protocol
@@ -62,10 +63,20 @@ class Resolved(msgspec.Struct, frozen=True, kw_only=True):
     targets: tuple[Target, ...]
     skipped: tuple[Skipped, ...]
     policy: Policy
+    spread: bool = False
+    """Some targets are equals."""
 
-    def order(self, random: Callable[[], float]) -> Sequence[Target]:  # noqa: ARG002  # groups of equals will draw
-        """The targets as this request tries them."""
-        return self.targets
+    def order(self, random: Callable[[], float]) -> Sequence[Target]:
+        """The targets as this request tries them: tier after tier, equals in an order drawn by weight.
+
+        Draws without replacement, each time among those left by their weights: Efraimidis and Spirakis, "Weighted random
+        sampling with a reservoir" (2006). ``random`` gives floats in [0, 1).
+        """
+        if not self.spread:  # nearly always
+            return self.targets
+        drawn = [(target.tier, -math.log(1.0 - random()) / target.weight, target) for target in self.targets]
+        drawn.sort(key=lambda each: each[:2])
+        return [target for _, _, target in drawn]
 
 
 class ModelEntry(msgspec.Struct, frozen=True):
@@ -83,6 +94,11 @@ class Upstream(Protocol):
     @property
     def usable(self) -> bool:
         """It has the key it needs."""
+        ...
+
+    @property
+    def shares(self) -> Sequence[tuple[str, float]]:
+        """Name and weight of each of its deployments: its keys and addresses."""
         ...
 
     @property
@@ -165,7 +181,8 @@ class Routes:
                 entries.setdefault(fold(name), ModelEntry(name, "holdfast"))
         for target in (target for route in routes for target in route.targets if not _is_open(target)):
             if self._usable(target.provider):
-                entries.setdefault(fold(str(target)), ModelEntry(str(target), target.provider))
+                name = f"{target.provider}/{target.model}"  # a deployment isn't asked for by name
+                entries.setdefault(fold(name), ModelEntry(name, target.provider))
         return entries.values()
 
     def _find(self, model: str) -> Resolved | _Miss:
@@ -199,14 +216,25 @@ class Routes:
         return self._missing(model, owner)
 
     def _direct(self, model: str, match: Match, upstream: Upstream, rest: str) -> Resolved:
-        target = Target(
-            provider=upstream.name,
-            model=self._spelled(upstream.name, rest),
-            timeouts=upstream.timeouts,
-            retry=upstream.retry,
+        targets = tuple(
+            Target(
+                provider=upstream.name,
+                deployment=deployment,
+                weight=weight,
+                model=self._spelled(upstream.name, rest),
+                timeouts=upstream.timeouts,
+                retry=upstream.retry,
+            )
+            for deployment, weight in upstream.shares
         )
         return Resolved(
-            asked=model, match=match, route=DIRECT, targets=(target,), skipped=(), policy=self._config.policy
+            asked=model,
+            match=match,
+            route=DIRECT,
+            targets=targets,
+            skipped=(),
+            policy=self._config.policy,
+            spread=len(targets) > 1,
         )
 
     def _along(self, model: str, match: Match, route: Route) -> Resolved | _Miss:
@@ -236,6 +264,7 @@ class Routes:
             targets=tuple(targets),
             skipped=tuple(skipped),
             policy=route.policy,
+            spread=len({target.tier for target in targets}) < len(targets),
         )
 
     def _spelled(self, provider: str, model: str) -> str:
