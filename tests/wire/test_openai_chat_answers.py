@@ -6,6 +6,8 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec.structs import replace
 from tests.wire.recorded import payloads
 
@@ -302,6 +304,72 @@ def test_signatures_that_came_in_pieces_before_any_text_or_late_for_a_call_are_r
         ToolCall(id="c", name="f", arguments="{}", signature="ss"),
     )
     assert choice.message.extra == at_google
+
+
+DELTAS = st.sampled_from(
+    [
+        {"content": "a"},
+        {"content": ""},
+        {"content": None, "reasoning_content": "t"},
+        {"content": "b", "reasoning_content": None},
+        {"content": "b", "reasoning_content": "t"},
+        {"role": "assistant", "content": ""},
+        {"reasoning": "t"},
+        {"extra_content": {"google": {"thought_signature": "s"}}},
+        {},
+    ]
+)
+AROUND = st.sampled_from(
+    [
+        {},
+        {"created": 2},
+        {"id": "j"},
+        {"service_tier": None},
+        {"service_tier": "t"},
+        {"usage": None},
+        {"obfuscation": "xxxx"},
+        {"system_fingerprint": "f"},
+        {"odd": 1},
+    ]
+)
+IN_CHOICE = st.sampled_from(
+    [{}, {}, {"logprobs": None}, {"logprobs": {"content": [1]}}, {"index": 1}, {"odd": 1}]
+)
+
+
+@given(st.lists(st.tuples(DELTAS, AROUND, IN_CHOICE), max_size=6))
+def test_the_short_way_tells_what_the_long_one_tells(said: list[Any]) -> None:
+    """A field that the short way doesn't expect, the same in every chunk, sends all of them the long way."""
+
+    def events(**around: Any) -> list[Event]:
+        chunks = [
+            {
+                **json.loads(chunk(delta)),
+                "object": "chat.completion.chunk",
+                **more,
+                **around,
+                "choices": [{"index": 0, "delta": delta, **inner}],
+            }
+            for delta, more, inner in said
+        ]
+        told = read(*(json.dumps(each).encode() for each in chunks))
+        return [
+            replace(event, extra={name: value for name, value in event.extra.items() if name != "unheard"})
+            if isinstance(event, Started)
+            else event
+            for event in told
+        ]
+
+    assert events() == events(unheard=0)
+
+
+@pytest.mark.parametrize("odd", [b"1.0", b"true", b'"0"'])
+def test_the_short_way_is_no_less_strict(odd: bytes) -> None:
+    usual = b'{"id":"i","object":"o","created":1,"model":"m","choices":[{"index":0,"delta":{"content":"x"}}]}'
+    for field in (b'"index":0', b'"created":1'):
+        broken = usual.replace(field, field.partition(b":")[0] + b":" + odd)
+        with pytest.raises(BadAnswer):
+            read(usual, usual, broken)
 
 
 def test_a_call_keeps_the_id_it_began_with() -> None:

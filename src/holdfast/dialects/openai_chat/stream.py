@@ -10,6 +10,7 @@ from holdfast.dialects.openai_chat.errors import error_of
 from holdfast.dialects.openai_chat.messages import read_audio, read_citation
 from holdfast.dialects.openai_chat.names import DIALECT, finish_of
 from holdfast.dialects.openai_chat.parts import read_image, read_part
+from holdfast.dialects.openai_chat.quick import Chunk, Delta, Meta, read_quickly
 from holdfast.dialects.openai_chat.reasoning import DETAILS, PLAIN, SPELLING, joined, read_detail
 from holdfast.dialects.openai_chat.signed import take
 from holdfast.dialects.openai_chat.usage import read_usage
@@ -71,6 +72,7 @@ class StreamDecoder:
     def __init__(self) -> None:
         self._frames = SSEParser()
         self._meta: tuple[str, str, int | None, dict[str, Any]] | None = None
+        self._quick_meta: Meta | None = None  # of the last chunk, if it could be read quickly
         self._choices: dict[int, _ChoiceDecoder] = {}
 
     def feed(self, data: bytes) -> list[Event]:
@@ -95,6 +97,12 @@ class StreamDecoder:
         Raises:
             BadAnswer: it can't be read; ``param`` is the path of the field at fault.
         """
+        quick = read_quickly(data)
+        if quick is not None:
+            more = self._more(quick)
+            if more is not None:
+                return [more]
+        self._quick_meta = None if quick is None else quick.meta
         if data.strip() == END:
             return [Ended()]
         value = read_json(data, bad_answer)
@@ -116,6 +124,14 @@ class StreamDecoder:
         if usage is not None:
             events.append(UsageReported(usage=read_usage(usage)))
         return events
+
+    def _more(self, quick: Chunk) -> Event | None:
+        """The one thing that the chunk says, if all else in it was said before."""
+        (said,) = quick.choices
+        choice = self._choices.get(said.index)
+        if choice is None or quick.meta != self._quick_meta:
+            return None
+        return choice.more(said.delta, logprobs=said.logprobs is None)
 
     def _metadata(self, chunk: Fields, events: list[Event]) -> None:
         """Started at the first chunk, and again when something other than padding has changed."""
@@ -144,6 +160,18 @@ class _ChoiceDecoder:
         self._blocks = 0  # those that have no index on the wire
         self._spoke = False
         self._texted = False
+
+    def more(self, delta: Delta, *, logprobs: bool) -> Event | None:
+        """What ``delta`` says, if that is one thing and needs no other event. ``logprobs``: they stand there, null."""
+        if logprobs and "logprobs" not in self._extra:
+            return None
+        text, thought = delta.content, delta.reasoning_content
+        if text and not thought:
+            self._texted = True
+            return TextDelta(choice=self._index, key=_TEXT, text=text)
+        if thought and not text and PLAIN[0] in self._thought_in:
+            return ReasoningDelta(choice=self._index, key=_PLAIN_REASONING, text=thought)
+        return None
 
     def read(self, choice: Fields, events: list[Event]) -> None:
         delta = choice.fields("delta")
