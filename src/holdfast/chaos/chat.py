@@ -59,8 +59,21 @@ class Attempt:
                 if entry.first_token_ns is None:
                     entry.first_token_ns = time.monotonic_ns()
                 entry.tokens += part.tokens
-                if part.choice == 0:
-                    self._texts.add("text" if part.kind == "body" else part.kind, part.said)
+                if part.kind == "body":
+                    self._add_body(part)
+                elif part.choice == 0:
+                    self._texts.add(part.kind, part.said)
+
+    def _add_body(self, part: Part) -> None:
+        """What a plain body said: its text; where it went whole, its thoughts and calls too."""
+        self._texts.add("text", part.said)
+        if self.answer is None or part.tokens + part.unseen < self.answer.usage.completion_tokens:
+            return
+        choice = self.answer.choices[0]
+        if choice.thoughts_shown:
+            self._texts.add("reasoning", "".join(choice.reasoning))
+        for call in choice.calls:
+            self._texts.add("tool", call.arguments)
 
     def ended(self, end: End) -> None:
         self._journal.close(self.entry, end, self._billed(), self._texts, time.monotonic_ns())
@@ -105,7 +118,7 @@ class Chat:
         # No draw is made for it: its id comes from its bytes, so that a run still replays.
         digest = sha256(request.path.encode("utf-8", "surrogateescape") + request.body).hexdigest()
         error = wire.error(problem, model, f"req_{digest[:24]}")
-        reply = whole(error.status, error.body)
+        reply = whole(error.status, error.body, wire.json_type)
         reply.headers.update(error.headers)
         return reply
 
@@ -180,7 +193,7 @@ def healthy(context: Context) -> Reply:
 
 
 def _count(context: Context) -> Reply:
-    reply = whole(200, context.wire.count(context.asked))
+    reply = whole(200, context.wire.count(context.asked), context.wire.json_type)
     if context.wire.request_id_header is not None:
         reply.headers[context.wire.request_id_header] = context.request_id
     return reply

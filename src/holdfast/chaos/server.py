@@ -125,7 +125,7 @@ class ChaosServer:
             return self._wrong_method(request, found.method)
         if not self._chat.authorized(request, found.wire):
             return self._chat.refusal(request, found.wire, Problem(name="invalid_api_key"))
-        return whole(200, found.wire.models(self.config.models))
+        return whole(200, found.wire.models(self.config.models), found.wire.json_type)
 
     def _wrong_method(self, request: Request, allowed: str) -> Reply:
         message = f"Not allowed to do that here; use {allowed}."

@@ -6,6 +6,8 @@ import socket
 from dataclasses import dataclass
 from typing import Any
 
+from holdfast.chaos.http import Request
+
 PROMPT = [{"role": "user", "content": "hello"}]
 
 
@@ -75,6 +77,21 @@ def send(port: int, body: bytes, *, path: str = "/v1/chat/completions", **header
     lines += [f"{name}: {value}" for name, value in headers.items()]
     sock.sendall("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
     return sock
+
+
+def arrived(path: str, body: bytes, **headers: str) -> Request:
+    """A request as the server would see it, without a server."""
+    path, _, query = path.partition("?")
+    return Request(
+        method="POST",
+        path=path,
+        query=query,
+        headers=[(name.encode(), value.encode()) for name, value in headers.items()],
+        body=body,
+        keep_alive=True,
+        http11=True,
+        arrived_ns=0,
+    )
 
 
 def receive(sock: socket.socket) -> Seen:

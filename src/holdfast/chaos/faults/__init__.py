@@ -9,6 +9,7 @@ from holdfast.chaos.faults import (
     comments,
     crlf,
     cut,
+    drop,
     empty,
     error_event,
     error_in_200,
@@ -18,6 +19,9 @@ from holdfast.chaos.faults import (
     no_done,
     no_finish,
     no_usage,
+    reorder,
+    repeat,
+    repeat_done,
     repeat_finish,
     reset,
     segments,
@@ -32,8 +36,9 @@ from holdfast.chaos.faults.base import Fault, FaultSettings
 __all__ = ["FAULTS", "Fault", "FaultSettings", "find"]
 
 _MODULES = (
-    bad_utf8, change_id, comments, crlf, cut, empty, error_event, error_in_200, hang, huge, malformed, no_done,
-    no_finish, no_usage, repeat_finish, reset, segments, slow, stall, status, truncate, wrong_type,
+    bad_utf8, change_id, comments, crlf, cut, drop, empty, error_event, error_in_200, hang, huge, malformed, no_done,
+    no_finish, no_usage, reorder, repeat, repeat_done, repeat_finish, reset, segments, slow, stall, status, truncate,
+    wrong_type,
 )  # fmt: skip  # a table reads better packed
 
 FAULTS: dict[str, Fault] = {module.FAULT.name: module.FAULT for module in _MODULES}

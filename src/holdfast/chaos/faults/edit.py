@@ -123,7 +123,7 @@ def less(context: Context, what: Literal["usage", "finish"]) -> Callable[[bytes]
 def said_in_200(reply: Reply, context: Context, error: ErrorAnswer, *, as_json: bool = False) -> Reply:
     """``error`` where an answer should be."""
     if not context.stream or as_json:
-        return whole(200, error.body)
+        return whole(200, error.body, context.wire.json_type)
     parts = [Part(context.wire.error_event(error, context.asked), "noise")]
     if end := context.wire.end(context.asked):
         parts.append(Part(end, "done"))

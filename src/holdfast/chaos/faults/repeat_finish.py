@@ -21,10 +21,11 @@ def _apply(reply: Reply, settings: RepeatFinish, _context: Context) -> Reply:
 
 def _repeated(parts: Iterable[Part], times: int) -> Iterator[Part]:
     for part in parts:
+        data = part.data  # what stands after the faults may still change the part that was given out
         yield part
         if part.kind == "finish":
             for _ in range(times):
-                yield Part(part.data, "noise", choice=part.choice)
+                yield Part(data, "noise", choice=part.choice)
 
 
 FAULT = Fault(

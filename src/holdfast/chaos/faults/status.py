@@ -32,7 +32,8 @@ class Status(FaultSettings, frozen=True):
     """This message in the error body."""
     body: str | None = None
     """This body instead, as it stands."""
-    content_type: HeaderText = "application/json"
+    content_type: HeaderText | None = None
+    """Of the body; None: the provider's own for JSON."""
     headers: dict[str, HeaderText] = msgspec.field(default_factory=dict)
     """More headers."""
 
@@ -51,7 +52,8 @@ def _apply(reply: Reply, settings: Status, context: Context) -> Reply:
     if error.status == 200 and settings.code is None and settings.body is None:
         return said_in_200(reply, context, error)  # a provider that refuses with an answer
     body = error.body if settings.body is None else settings.body.encode()
-    reply = whole(error.status, b"" if error.status in _BODILESS else body, settings.content_type)
+    content_type = settings.content_type or context.wire.json_type
+    reply = whole(error.status, b"" if error.status in _BODILESS else body, content_type)
     reply.headers.update(error.headers)
     if settings.retry_after is not None:
         reply.headers["retry-after"] = str(settings.retry_after)

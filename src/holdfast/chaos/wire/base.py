@@ -105,6 +105,11 @@ class Wire(Protocol):
     def request_id_header(self) -> str | None: ...
 
     @property
+    def json_type(self) -> str:
+        """The content type of a whole body."""
+        ...
+
+    @property
     def names(self) -> Mapping[Field, str]:
         """What it calls an answer's id and model."""
         ...

@@ -27,6 +27,7 @@ class Anthropic:
 
     name = "anthropic"
     request_id_header = "request-id"
+    json_type = "application/json"
     names: Mapping[Field, str] = {"id": "id", "model": "model"}
     repeats_names = False
 
@@ -58,7 +59,7 @@ class Anthropic:
         return write.STOP
 
     def content_type(self, asked: Asked) -> str:
-        return "text/event-stream; charset=utf-8" if asked.stream else "application/json"
+        return "text/event-stream; charset=utf-8" if asked.stream else self.json_type
 
     def less(self, value: Any, what: Literal["usage", "finish"]) -> None:
         if what == "usage":

@@ -28,6 +28,7 @@ class Gemini:
 
     name = "gemini"
     request_id_header = None
+    json_type = "application/json; charset=UTF-8"
     names: Mapping[Field, str] = {"id": "responseId", "model": "modelVersion"}
     repeats_names = True
 
@@ -63,7 +64,7 @@ class Gemini:
         return b"" if asked.sse else write.CLOSE
 
     def content_type(self, asked: Asked) -> str:
-        return "text/event-stream" if asked.stream and asked.sse else "application/json; charset=UTF-8"
+        return "text/event-stream" if asked.stream and asked.sse else self.json_type
 
     def less(self, value: Any, what: Literal["usage", "finish"]) -> None:
         if what == "usage":

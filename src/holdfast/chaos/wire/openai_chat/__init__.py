@@ -27,6 +27,7 @@ class OpenAIChat:
 
     name = "openai_chat"
     request_id_header = "x-request-id"
+    json_type = "application/json"
     names: Mapping[Field, str] = {"id": "id", "model": "model"}
     repeats_names = True
 
@@ -61,7 +62,7 @@ class OpenAIChat:
         return write.DONE
 
     def content_type(self, asked: Asked) -> str:
-        return "text/event-stream; charset=utf-8" if asked.stream else "application/json"
+        return "text/event-stream; charset=utf-8" if asked.stream else self.json_type
 
     def less(self, value: Any, what: Literal["usage", "finish"]) -> None:
         if what == "usage" and value.get("usage") is not None:

@@ -152,9 +152,7 @@ def read(body: bytes, model: str | None) -> Asked:
         tool_names=names,
         parallel=request.parallel_tool_calls is not False,
         schema=_schema(request.response_format),
-        media=tuple(
-            media for m in request.messages if isinstance(m.content, list) for media in _media(m.content)
-        ),
+        media=tuple(_media(request.messages)),
     )
 
 
@@ -218,14 +216,26 @@ def _none_left(calls: set[str], at: int) -> None:
         raise Refused(Problem(400, message=text + ", ".join(sorted(calls)), param=f"messages.[{at}].role"))
 
 
-def _media(pieces: list[_Piece]) -> Iterator[Media]:
-    for piece in pieces:
-        if piece.image_url is not None:
-            yield data_url("image", piece.image_url.url)
-        elif piece.file is not None:
-            yield data_url("file", piece.file.file_data or piece.file.file_id or "")
-        elif piece.input_audio is not None:
-            yield inline("audio", f"audio/{piece.input_audio.format}", piece.input_audio.data)
+def _media(messages: list[_Message]) -> Iterator[Media]:
+    for i, message in enumerate(messages):
+        for j, piece in enumerate(message.content if isinstance(message.content, list) else ()):
+            try:
+                yield from _brought(piece)
+            except ValueError as error:
+                param = f"messages[{i}].content[{j}]"
+                problem = Problem(
+                    400, message=f"Invalid {piece.type}: {error}.", param=param, code="invalid_value"
+                )
+                raise Refused(problem) from None
+
+
+def _brought(piece: _Piece) -> Iterator[Media]:
+    if piece.image_url is not None:
+        yield data_url("image", piece.image_url.url)
+    elif piece.file is not None:
+        yield data_url("file", piece.file.file_data or piece.file.file_id or "")
+    elif piece.input_audio is not None:
+        yield inline("audio", f"audio/{piece.input_audio.format}", piece.input_audio.data)
 
 
 def _missing(param: str) -> Problem:

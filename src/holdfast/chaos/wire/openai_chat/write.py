@@ -68,7 +68,12 @@ def _plain(answer: Answer) -> dict[str, Any]:
 
 
 def _message(choice: Choice) -> dict[str, Any]:
-    message: dict[str, Any] = {"role": "assistant", "content": "".join(choice.text), "refusal": None}
+    message: dict[str, Any] = {
+        "role": "assistant",
+        "content": "".join(choice.text),
+        "refusal": None,
+        "annotations": [],
+    }
     if choice.reasoning:
         message["reasoning_content"] = "".join(choice.reasoning)
     if choice.calls:
