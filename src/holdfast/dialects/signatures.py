@@ -9,20 +9,22 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["mark", "unmark"]
+__all__ = ["MARK", "mark", "unmark"]
 
-_MARK: Final = "holdfast/"
+_MARK: Final = "holdfast:"
+MARK: Final = f'"{_MARK}'.encode()
+"""What every marked signature begins with in JSON: a body without it has none."""
 
 
 def mark(signature: str, signed_by: str | None, dialect: str) -> str:
     """``signature`` as an answer in ``dialect`` carries it. ``signed_by``: its issuer's dialect; None: ``dialect``'s own."""
-    return signature if signed_by in (None, dialect) else f"{_MARK}{signed_by}/{signature}"
+    return signature if signed_by in (None, dialect) else f"{_MARK}{signed_by}:{signature}"
 
 
 def unmark(signature: str, dialect: str) -> tuple[str, str]:
     """The signature itself and its issuer's dialect; one without a mark is ``dialect``'s own."""
     if signature.startswith(_MARK):
-        signed_by, slash, rest = signature[len(_MARK) :].partition("/")
-        if slash and signed_by:
+        signed_by, colon, rest = signature[len(_MARK) :].partition(":")
+        if colon and signed_by:
             return rest, signed_by
     return signature, dialect

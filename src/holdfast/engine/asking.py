@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from msgspec.structs import replace
 
+from holdfast.dialects.signatures import MARK
 from holdfast.dialects.writing import Drops
 from holdfast.engine.lane import codec_of
 from holdfast.errors import CantExpress
@@ -45,13 +46,14 @@ class Asked:
         permitted: names of fields that may be left out where a target can't say them.
     """
 
-    __slots__ = ("_dialect", "_envelope", "_permitted", "_request")
+    __slots__ = ("_dialect", "_envelope", "_foreign", "_permitted", "_request")
 
     def __init__(self, dialect: Dialect, envelope: Envelope, *, permitted: Iterable[str]) -> None:
         self._dialect = dialect
         self._envelope = envelope
         self._permitted = permitted
         self._request: Request | None = None
+        self._foreign: bool | None = None
 
     def word(self, endpoint: Endpoint, target: Target, overrides: Mapping[str, Any]) -> Wording:
         """The body for ``target``.
@@ -62,7 +64,8 @@ class Asked:
         """
         dialect = endpoint.dialect
         native = dialect.name == self._dialect.name
-        if native and not endpoint.unsupported:  # nearly always
+        foreign = native and self._has_foreign_signatures()
+        if native and not endpoint.unsupported and not foreign:  # nearly always
             return Wording(self._write(endpoint, self._envelope, target, overrides))
         if not native and (dialect.codec is None or self._dialect.codec is None):
             raise CantExpress(
@@ -70,7 +73,8 @@ class Asked:
             )
         drops = Drops(self._permitted)
         try:
-            envelope = self._envelope if native else self._translated(dialect, target.model, drops)
+            as_it_came = native and not foreign
+            envelope = self._envelope if as_it_came else self._translated(dialect, target.model, drops)
             envelope = self._without(envelope, endpoint, drops)
         except CantExpress as error:
             where = self._locate(error.param or "")
@@ -78,6 +82,13 @@ class Asked:
                 f"{_shown(where, error.field)} can't be said to {target}", param=where, field=error.field
             ) from None
         return Wording(self._write(endpoint, envelope, target, overrides), drops.dropped)
+
+    def _has_foreign_signatures(self) -> bool:
+        """An earlier turn was another provider's, and carries its signature: this one would refuse it."""
+        foreign = self._foreign
+        if foreign is None:
+            foreign = self._foreign = any(MARK in bytes(raw) for raw in self._envelope.fields.values())
+        return foreign
 
     def _write(
         self, endpoint: Endpoint, envelope: Envelope, target: Target, overrides: Mapping[str, Any]
