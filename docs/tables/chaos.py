@@ -13,7 +13,7 @@ from holdfast.chaos import FAULTS, ChaosConfig
 from holdfast.chaos.journal import Entry
 from holdfast.chaos.settings import AnswerSettings
 from holdfast.chaos.wire.errors import NAMED, ErrorAnswer, Problem
-from holdfast.chaos.wire.routes import WIRES
+from holdfast.chaos.wire.routes import WIRES, rows
 
 if TYPE_CHECKING:
     from docs.tables.markdown import Parts
@@ -127,6 +127,16 @@ def _told(error: ErrorAnswer) -> str:
     return f"{error.status} `{body.get('status') or body.get('code') or body['type']}`"
 
 
+def paths() -> str:
+    return table(
+        ("endpoint", "format"),
+        [
+            (f"`{endpoint}`", f"`{name}`" if "_" in name or name.isalpha() else name)
+            for endpoint, name in rows()
+        ],
+    )
+
+
 def journal() -> str:
     rows = [
         (f"`{name}`", MEANINGS["chaos"].get(f"Entry.{name}") or said)
@@ -142,4 +152,5 @@ PARTS: Parts = {
     "chaos-fault-settings": fault_settings,
     "chaos-errors": named_errors,
     "chaos-journal": journal,
+    "chaos-paths": paths,
 }

@@ -217,10 +217,10 @@ def test_another_dialects_answer_arrives_without_its_leftovers() -> None:
                     "role": "assistant",
                     "reasoning_content": "hm",
                     "reasoning_details": [
-                        {"type": "reasoning.text", "text": "hm", "signature": "holdfast/anthropic/s"}
+                        {"type": "reasoning.text", "text": "hm", "signature": "holdfast:anthropic:s"}
                     ],
                     "content": "ab",
-                    "extra_content": {"google": {"thought_signature": "holdfast/anthropic/t"}},
+                    "extra_content": {"google": {"thought_signature": "holdfast:anthropic:t"}},
                     "annotations": [{"type": "url_citation", "url_citation": {"url": "u"}}],
                     "refusal": "no",
                     "audio": {"data": "UklG", "transcript": "hi"},
@@ -262,11 +262,11 @@ def _cut(event: Event) -> list[Event]:
 def test_every_signature_reaches_a_caller_of_this_dialect_and_names_its_issuer() -> None:
     message = encoded(PROVEN)["choices"][0]["message"]
     assert message["reasoning_details"] == [
-        {"type": "reasoning.text", "text": "hm", "signature": "holdfast/anthropic/one"},
-        {"type": "reasoning.encrypted", "data": "holdfast/anthropic/two"},
+        {"type": "reasoning.text", "text": "hm", "signature": "holdfast:anthropic:one"},
+        {"type": "reasoning.encrypted", "data": "holdfast:anthropic:two"},
         {"type": "reasoning.text", "text": "mine", "signature": "three"},
     ]
-    assert message["extra_content"] == {"google": {"thought_signature": "holdfast/anthropic/four"}}
+    assert message["extra_content"] == {"google": {"thought_signature": "holdfast:anthropic:four"}}
     assert message["tool_calls"] == [
         {
             "id": f"call_i_0_{at}",
@@ -275,7 +275,7 @@ def test_every_signature_reaches_a_caller_of_this_dialect_and_names_its_issuer()
             "extra_content": {"google": {"thought_signature": signature}},
         }
         for at, (name, signature) in enumerate(
-            [("f", "holdfast/anthropic/six"), ("g", "holdfast/gemini/seven")]
+            [("f", "holdfast:anthropic:six"), ("g", "holdfast:gemini:seven")]
         )
     ]
 

@@ -396,12 +396,12 @@ def test_signatures_come_back_to_their_issuers() -> None:
         {
             "role": "assistant",
             "content": "x",
-            "extra_content": {"google": {"thought_signature": "holdfast/gemini/t", "odd": 1}},
+            "extra_content": {"google": {"thought_signature": "holdfast:gemini:t", "odd": 1}},
             "reasoning_details": [
-                {"type": "reasoning.text", "text": "a", "signature": "holdfast/anthropic/s"},
+                {"type": "reasoning.text", "text": "a", "signature": "holdfast:anthropic:s"},
                 {"type": "reasoning.text", "text": "b", "signature": "s", "format": "anthropic-claude-v1"},
                 {"type": "reasoning.text", "text": "c", "signature": "s", "format": "unknown"},
-                {"type": "reasoning.encrypted", "data": "holdfast/gemini/e"},
+                {"type": "reasoning.encrypted", "data": "holdfast:gemini:e"},
                 {"type": "reasoning.encrypted", "data": "e", "format": "openai-responses-v1"},
             ],
             "tool_calls": [
@@ -411,7 +411,7 @@ def test_signatures_come_back_to_their_issuers() -> None:
                     "function": {"name": "f", "arguments": "{}"},
                     "extra_content": {"google": {"thought_signature": signature}},
                 }
-                for signature in ("holdfast/gemini/u", "u")
+                for signature in ("holdfast:gemini:u", "u")
             ],
         }
     )
@@ -434,7 +434,7 @@ def test_only_the_targets_own_proofs_are_sent_to_it() -> None:
         "content": "x",
         "reasoning_content": "ab",
         "reasoning_details": [
-            {"type": "reasoning.text", "text": "a", "signature": "holdfast/anthropic/s"},
+            {"type": "reasoning.text", "text": "a", "signature": "holdfast:anthropic:s"},
             own,
         ],
         "tool_calls": [
@@ -444,7 +444,7 @@ def test_only_the_targets_own_proofs_are_sent_to_it() -> None:
                 "function": {"name": "f", "arguments": "{}"},
                 "extra_content": {"google": {"thought_signature": signature}},
             }
-            for signature in ("holdfast/gemini/u", "u")
+            for signature in ("holdfast:gemini:u", "u")
         ],
     }
     drops = Drops(HARMLESS)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from holdfast.chaos.http import Request
     from holdfast.chaos.wire.base import Wire
 
-__all__ = ["WIRES", "Found", "find", "spoken"]
+__all__ = ["WIRES", "Found", "find", "rows", "spoken"]
 
 OPENAI_CHAT = OpenAIChat()
 ANTHROPIC = Anthropic()
@@ -75,18 +75,33 @@ def _models(_found: re.Match[str], request: Request) -> Found | None:
     return Found("GET", spoken(request), None)
 
 
-_PATTERNS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str], Request], Found | None]], ...] = (
-    (re.compile(r"/openai/deployments/(?P<model>[^/]+)/chat/completions"), _deployment),
-    (re.compile(r"/v1(?:beta|alpha)?/models/(?P<model>[^:]+):(?P<method>\w+)"), _gemini),
-    (re.compile(r"/v1/models"), _models),
+_PATTERNS: tuple[tuple[str, re.Pattern[str], Callable[[re.Match[str], Request], Found | None]], ...] = (
+    (
+        "POST /openai/deployments/{deployment}/chat/completions?api-version=…",
+        re.compile(r"/openai/deployments/(?P<model>[^/]+)/chat/completions"),
+        _deployment,
+    ),
+    (
+        "POST /v1beta/models/{model}:generateContent, :streamGenerateContent, :countTokens (also /v1, /v1alpha)",
+        re.compile(r"/v1(?:beta|alpha)?/models/(?P<model>[^:]+):(?P<method>\w+)"),
+        _gemini,
+    ),
+    ("GET /v1/models", re.compile(r"/v1/models"), _models),
 )
+_OWNERS = {"_deployment": OPENAI_CHAT.name, "_gemini": GEMINI.name, "_models": "told by the headers"}
+
+
+def rows() -> list[tuple[str, str]]:
+    """Each endpoint and its format, for the documentation."""
+    exact = [(f"{found.method} {path}", found.wire.name) for path, found in _EXACT.items()]
+    return exact + [(shown, _OWNERS[answer.__name__]) for shown, _, answer in _PATTERNS]
 
 
 def find(request: Request) -> Found | None:
     """What ``request``'s path is for; None: no provider has it."""
     if (exact := _EXACT.get(request.path)) is not None:
         return exact
-    for pattern, answer in _PATTERNS:
+    for _, pattern, answer in _PATTERNS:
         if (found := pattern.fullmatch(request.path)) is not None:
             return answer(found, request)
     return None
