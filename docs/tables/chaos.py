@@ -128,13 +128,8 @@ def _told(error: ErrorAnswer) -> str:
 
 
 def paths() -> str:
-    return table(
-        ("endpoint", "format"),
-        [
-            (f"`{endpoint}`", f"`{name}`" if "_" in name or name.isalpha() else name)
-            for endpoint, name in rows()
-        ],
-    )
+    shown = [(f"`{endpoint}`", name if " " in name else f"`{name}`") for endpoint, name in rows()]
+    return table(("endpoint", "format"), shown)
 
 
 def journal() -> str:
