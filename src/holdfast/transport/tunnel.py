@@ -75,7 +75,9 @@ class Tunnel(asyncio.Protocol):
             transport = await asyncio.get_running_loop().start_tls(
                 self.transport, self, context, server_hostname=origin.host
             )
-        if transport is None or self._lost:  # asyncio returns None where the connection ended just then
+        # Where the connection ends in the handshake without a word, asyncio may return None, and uvloop a transport that
+        # never was secured and will never say anything.
+        if transport is None or self._lost or transport.get_extra_info("ssl_object") is None:
             raise ConnectionResetError("the tunnel was closed")
         connection = factory()
         connection.connection_made(transport)

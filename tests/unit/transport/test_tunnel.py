@@ -26,6 +26,8 @@ from tests.unit.transport.raw_server import (
 
 from holdfast.errors import ConnectFailed
 from holdfast.transport import HttpTransport, Origin, Proxy
+from holdfast.transport.tls import Trust
+from holdfast.transport.tunnel import Tunnel
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 PROMPT_S = 0.25
@@ -244,20 +246,26 @@ def test_a_proxy_that_cant_prove_who_it_is_isnt_shown_the_password(run, pki, ori
     run(main())
 
 
-def saying(data: bytes, *, then: str = "wait"):
-    """A proxy that sends just this, and then waits for the client to leave, closes or resets."""
+def saying(data: bytes, *, hears: int = 0, after: bytes = b"", then: str = "wait"):
+    """A proxy that sends ``data``, and ``after`` when it has heard more; then it waits for the client, closes or resets."""
 
     async def misbehave(reader, writer):
         writer.write(data)
         await writer.drain()
+        await reader.readexactly(hears)
+        writer.write(after)
         if then == "wait":
             await reader.read()
         elif then == "reset":
             reset(writer)
+        elif then == "abort":  # of TLS: its end is not announced
+            writer.transport.abort()
 
     return misbehave
 
 
+YES = b"HTTP/1.1 200 OK\r\n\r\n"
+THROUGH = "no connection to https://api.test through"
 MISDEEDS = {
     "403": (
         saying(b"HTTP/1.1 403 Forbidden canary\r\nx: canary\r\n\r\nme:canary"),
@@ -279,18 +287,14 @@ MISDEEDS = {
     "closes": (saying(b"", then="close"), "closed the connection before it answered"),
     "closes in the head": (saying(b"HTTP/1.1 200 OK\r\n", then="close"), "closed the connection"),
     "resets": (saying(b"", then="reset"), "reset the connection"),
-    "closes the tunnel": (
-        saying(b"HTTP/1.1 200 OK\r\n\r\n", then="close"),
-        "no connection to https://api.test through",
-    ),
-    "resets the tunnel": (
-        saying(b"HTTP/1.1 200 OK\r\n\r\n", then="reset"),
-        "no connection to https://api.test through",
-    ),
-    "no TLS inside": (
-        saying(b"HTTP/1.1 200 OK\r\n\r\n", then="talk"),
-        "no connection to https://api.test through",
-    ),
+    "closes the tunnel": (saying(YES, then="close"), THROUGH),
+    "resets the tunnel": (saying(YES, then="reset"), THROUGH),
+    "closes in the handshake": (saying(YES, hears=1, then="close"), THROUGH),
+    "resets in the handshake": (saying(YES, hears=1, then="reset"), THROUGH),
+    "aborts the tunnel": (saying(YES, then="abort"), THROUGH),
+    "aborts in the handshake": (saying(YES, hears=1, then="abort"), THROUGH),
+    "aborts after a reply": (saying(YES, hears=1, after=b"\x16", then="abort"), THROUGH),
+    "no TLS inside": (saying(YES, hears=1, after=b"HTTP/1.1 400 what is this\r\n\r\n"), THROUGH),
 }
 
 
@@ -299,14 +303,6 @@ MISDEEDS = {
 def test_a_proxy_that_misbehaves_is_a_failed_connect_that_names_it(run, pki, scheme, name):
     async def main():
         misbehave, says = MISDEEDS[name]
-        if name == "no TLS inside":
-
-            async def misbehave(reader, writer):
-                writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
-                await reader.read(1)
-                writer.write(b"HTTP/1.1 400 what is this\r\n\r\n")
-                await reader.read()
-
         proxy = ForwardProxy(misbehave=misbehave)
         tls = pki.server("127.0.0.1") if scheme == "https" else None
         async with serving_proxy(proxy, ssl=tls), open_transport() as transport:
@@ -318,6 +314,50 @@ def test_a_proxy_that_misbehaves_is_a_failed_connect_that_names_it(run, pki, sch
             assert f"proxy {scheme}://127.0.0.1:{proxy.port}" in str(error)
             assert not error.timed_out
             await asyncio.wait_for(proxy.deserted.wait(), PROMPT_S)
+
+    run(main())
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_tunnel_that_ends_before_the_handshake(run, pki, scheme):
+    """Neither loop would ever end a handshake over a connection that is already lost."""
+
+    async def main():
+        proxy = ForwardProxy(misbehave=saying(YES, then="close"))
+        tls = pki.server("127.0.0.1") if scheme == "https" else None
+        async with serving_proxy(proxy, ssl=tls):
+            way = through(proxy, "", scheme)
+            origin = Origin.parse("https://api.test", proxy=way, ca_file=pki.ca_file)
+            trust = Trust()
+            context = trust.of_proxy(origin) if tls is not None else None
+            _, tunnel = await asyncio.get_running_loop().create_connection(
+                Tunnel, way.host, way.port, ssl=context
+            )
+            await tunnel.connect(origin, way)
+            await proxy.deserted.wait()
+            while not tunnel.transport.is_closing():
+                await turn()
+            await turn()
+            async with asyncio.timeout(2):
+                with pytest.raises(ConnectionResetError):
+                    await tunnel.secure(origin, trust.of_origin(origin), None)
+                with pytest.raises(ConnectFailed, match="before it was asked"):
+                    await tunnel.connect(origin, way)
+
+    run(main())
+
+
+def test_a_proxy_that_speaks_before_it_is_asked(run):
+    async def main():
+        async def behave(reader, writer):
+            writer.write(YES)
+            await reader.read()
+
+        async with serving(behave) as there:
+            _, tunnel = await asyncio.get_running_loop().create_connection(Tunnel, there.host, there.port)
+            async with asyncio.timeout(2):
+                while not tunnel.transport.is_closing():
+                    await turn()
 
     run(main())
 
