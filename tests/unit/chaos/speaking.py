@@ -90,6 +90,10 @@ def _payload(event: str) -> Any:
 _VERSION = {"anthropic-version": "2023-06-01"}
 SPEAKERS = {
     "openai_chat": Speaker("openai_chat", "/v1/chat/completions", "/v1/chat/completions", {}, "[DONE]"),
+    "deepseek": Speaker("openai_chat", "/chat/completions", "/chat/completions", {}, "[DONE]"),
+    "openrouter": Speaker(
+        "openai_chat", "/api/v1/chat/completions", "/api/v1/chat/completions", {}, "[DONE]"
+    ),
     "anthropic": Speaker("anthropic", "/v1/messages", "/v1/messages", _VERSION, "message_stop"),
     "gemini": Speaker(
         "gemini",

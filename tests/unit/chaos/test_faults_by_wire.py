@@ -27,7 +27,7 @@ def wire(request) -> Speaker:
     return SPEAKERS[request.param]
 
 
-@pytest.fixture(params=["openai_chat", "anthropic", "gemini"])
+@pytest.fixture(params=["openai_chat", "openrouter", "anthropic", "gemini"])
 def sse(request) -> Speaker:
     return SPEAKERS[request.param]
 
@@ -78,6 +78,11 @@ def test_a_cut_array_isnt_closed(chaos):
     ]
 
 
+def test_an_array_without_elements_is_one(chaos):
+    wire = SPEAKERS["gemini array"]
+    assert json.loads(seen(chaos, wire, "drop count=9 no_finish", stream=True).body) == []
+
+
 def test_a_cut_plain_answer_ends_in_its_text(chaos, wire):
     answer = seen(chaos, wire, "cut=fin after=2", stream=False)
     entry = last(chaos)
@@ -123,6 +128,11 @@ def test_reorder(chaos, wire, after, order):
     assert wire.said(answer) == entry.text == numbered(entry, *order)
 
 
+def test_reorder_loses_nothing_where_the_stream_ends_first(chaos, wire):
+    seen(chaos, wire, "cut=clean after=3 reorder after=2", stream=True)
+    assert last(chaos).text == numbered(last(chaos), 0, 1, 2)
+
+
 def test_malformed(chaos, sse):
     values = sse.events(seen(chaos, sse, "malformed after=2", stream=True))
     broken = [value for value in values if isinstance(value, str) and value != "[DONE]"]
@@ -144,6 +154,12 @@ def test_bad_utf8_stands_where_the_text_begins(chaos, wire, stream):
     with pytest.raises(UnicodeDecodeError):
         answer.body.decode()
     assert re.search(rb'"text":"\xc3\(\xff[0-9a-f]{10}:0|"content":"\xc3\(\xff[0-9a-f]{10}:0', answer.body)
+
+
+def test_bad_utf8_finds_its_place_in_a_rewritten_body(chaos, wire):
+    for script in ("no_usage bad_utf8", "no_finish bad_utf8"):
+        answer = seen(chaos, wire, script, stream=False)
+        assert re.search(rb'":"\xc3\(\xff[0-9a-f]{10}:0 ', answer.body)
 
 
 def test_bad_utf8_finds_its_place_after_crlf(chaos, sse):
@@ -232,6 +248,14 @@ def test_error_in_200(chaos, sse, stream):
     assert "verloaded" in value["error"]["message"]
 
 
+def test_a_refusal_that_is_an_answer_is_framed_as_one(chaos):
+    wire = SPEAKERS["gemini"]
+    answer = seen(chaos, wire, "content_filter", stream=True)
+    assert (answer.status, answer.header("content-type")) == (200, "text/event-stream")
+    assert wire.events(answer)[0]["promptFeedback"] == {"blockReason": "SAFETY"}
+    assert seen(chaos, wire, "451 error=content_filter", stream=True).status == 451
+
+
 @pytest.mark.parametrize("field", ["id", "model"])
 def test_change_id(chaos, sse, field):
     values = [
@@ -256,7 +280,7 @@ def test_comments_and_crlf_belong_to_events_only(chaos, wire):
         assert entry.skipped == ["comments", "crlf"]
         return
     assert b": keep-alive\r\n\r\n" in answer.body
-    assert not re.search(rb"(?<!\r)\n", answer.body)
+    assert not re.search(rb"(?<!\r)\n|\r\r", answer.body)
 
 
 def test_segments_are_the_same_bytes(chaos, wire):

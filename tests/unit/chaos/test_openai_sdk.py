@@ -159,6 +159,78 @@ def test_reasoning_and_cached_tokens(client, chaos):
     assert thoughts == chaos.wait_for(lambda journal: journal[-1].end)[-1].reasoning
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_openrouter_signs_its_thoughts_and_wants_them_back(chaos, stream):
+    with openai.OpenAI(base_url=f"{chaos.url}/api/v1", api_key="secret", max_retries=0) as client:
+        asked = {"model": "thinker", "messages": HI}
+        if stream:
+            chunks = list(client.chat.completions.create(**asked, stream=True))
+            deltas = [chunk.choices[0].delta.model_dump() for chunk in chunks]
+            details = [detail for delta in deltas for detail in delta.get("reasoning_details") or ()]
+            reasoning = "".join(delta.get("reasoning") or "" for delta in deltas)
+            usage, named = chunks[-1].usage.model_dump(), chunks[0].model_dump()
+        else:
+            answer = client.chat.completions.create(**asked)
+            message = answer.choices[0].message.model_dump()
+            details, reasoning = message["reasoning_details"], message["reasoning"]
+            usage, named = answer.usage.model_dump(), answer.model_dump()
+        assert (named["id"][:4], named["provider"], usage["cost"]) == ("gen-", "Chaos", 11e-6)
+        assert reasoning == "".join(detail.get("text") or "" for detail in details)
+        assert reasoning.count("~") == 3
+        again = [*HI, {"role": "assistant", "content": "x", "reasoning_details": details}, *HI]
+        assert client.chat.completions.create(model="x", messages=again).choices
+        details[0]["text"] += "!"
+        with pytest.raises(openai.BadRequestError) as raised:
+            client.chat.completions.create(model="x", messages=again)
+        assert raised.value.param == "messages[1].reasoning_details"
+
+
+def test_deepseek_tells_what_its_cache_missed(chaos):
+    with openai.OpenAI(base_url=chaos.url, api_key="secret", max_retries=0) as client:
+        usage = client.chat.completions.create(model="thinker", messages=HI).usage.model_dump()
+    assert (usage["prompt_cache_hit_tokens"], usage["prompt_cache_miss_tokens"]) == (1, 5)
+
+
+def test_stop_sequences_and_text_before_calls(client):
+    answer = client.chat.completions.create(model="x", messages=HI, stop=":3")
+    assert answer.choices[0].finish_reason == "stop"
+    assert answer.choices[0].message.content.count(":") == 3
+    spoken = [{"role": "user", "content": "[[chaos: tools=1 preamble=2]]"}]
+    done = client.chat.completions.create(model="x", messages=spoken, tools=TOOLS).choices[0]
+    assert (done.message.content.count(":"), len(done.message.tool_calls)) == (2, 1)
+    one = client.chat.completions.create(
+        model="two-calls", messages=HI, tools=TOOLS, parallel_tool_calls=False
+    )
+    assert len(one.choices[0].message.tool_calls) == 1
+
+
+def test_an_echo_names_images_files_and_sounds(client):
+    data = "iVBORw0KGgo="
+    parts = [
+        {"type": "text", "text": "[[chaos: echo=true]] what is it?"},
+        {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}},
+        {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}},
+        {"type": "file", "file": {"filename": "a.pdf", "file_data": f"data:application/pdf;base64,{data}"}},
+        {"type": "input_audio", "input_audio": {"data": data, "format": "wav"}},
+    ]
+    answer = client.chat.completions.create(model="x", messages=[{"role": "user", "content": parts}])
+    lines = answer.choices[0].message.content.split("\n")
+    assert [line.split(" sha256")[0] for line in lines[1:]] == [
+        "[image image/png 8 bytes",
+        "[image https://example.com/a.png]",
+        "[file application/pdf 8 bytes",
+        "[audio audio/wav 8 bytes",
+    ]
+
+
+def test_a_limited_request_is_told_its_limits(client):
+    with pytest.raises(openai.RateLimitError) as raised:
+        client.chat.completions.create(model="x", messages=[{"role": "user", "content": "[[chaos: 429]]"}])
+    headers = raised.value.response.headers
+    assert headers["x-ratelimit-remaining-requests"] == "0"
+    assert headers["x-request-id"].startswith("req_")
+
+
 def test_a_wrong_key_is_401(chaos):
     with openai.OpenAI(base_url=chaos.base_url, api_key="wrong", max_retries=0) as client:
         with pytest.raises(openai.AuthenticationError) as raised:

@@ -24,6 +24,12 @@ UNRECORDED = {
         "type", "index", "content_block", "content_block.type", "content_block.id", "content_block.name",
         "content_block.input",
     },
+    ("openrouter", "event"): {  # OpenAI's; none was recorded here
+        f"choices[].delta.tool_calls{field}"
+        for field in (
+            "", "[].index", "[].id", "[].type", "[].function", "[].function.name", "[].function.arguments",
+        )
+    },
     ("gemini", "event"): {
         # In the recordings of whole answers; the one stream with a call is older than signatures.
         "candidates[].content.parts[].thoughtSignature",
@@ -39,7 +45,10 @@ UNRECORDED = {
         "error.details[].fieldViolations[].field", "error.details[].fieldViolations[].description",
     },
 }  # fmt: skip  # lists read better packed
-LEFT_OUT = {("openai", "event"): {"obfuscation"}}  # random padding; it would only cost bytes
+LEFT_OUT = {
+    ("openai", "event"): {"obfuscation"},  # random padding; it would only cost bytes
+    ("deepseek", "plain"): {"choices[].message.reasoning_content"},  # recorded are thinking models
+}
 TOOL = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 SCRIPTS = ("ok", "tools=2", "reasoning=2", "reasoning=2 tools=1 preamble=1", "cached=2 cache-written=1")
 
@@ -48,7 +57,7 @@ def more(provider: str, script: str) -> dict[str, Any]:
     if "tools" not in script:
         return {}
     match provider:
-        case "openai":
+        case "openai" | "deepseek" | "openrouter":
             return {"tools": [{"type": "function", "function": {"name": "t", "parameters": TOOL}}]}
         case "anthropic":
             return {"tools": [{"name": "t", "input_schema": TOOL}]}
@@ -92,8 +101,11 @@ def said(provider: str) -> dict[str, list[set[str]]]:
                         if value != "[DONE]":
                             name = kind(provider, value) if stream else "plain"
                             shapes.setdefault(name, []).append(paths(value, "", set()))
-        error = wire.ask(chaos.port, messages=7, contents=7)
-        shapes["error"] = [paths(json.loads(error.body), "", set())]
+        if "error" in SHAPES[provider]:
+            error = wire.ask(chaos.port, messages=7, contents=7)
+            shapes["error"] = [paths(json.loads(error.body), "", set())]
+    if "event" not in SHAPES[provider] and provider == "deepseek":
+        del shapes["event"]  # none was recorded
     return shapes
 
 

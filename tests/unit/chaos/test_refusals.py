@@ -6,12 +6,15 @@ from typing import Any
 import pytest
 from tests.unit.chaos.raw import arrived
 
+from holdfast.chaos import signature
 from holdfast.chaos.wire.errors import Refused
 from holdfast.chaos.wire.routes import find
 
 HI = [{"role": "user", "content": "hi"}]
 CALL = {"type": "tool_use", "id": "t1", "name": "f", "input": {}}
 RESULT = {"type": "tool_result", "tool_use_id": "t1", "content": "x"}
+OTHER = {**CALL, "id": "t2"}
+ANSWERS = {"role": "user", "content": [RESULT, {**RESULT, "tool_use_id": "t2"}]}
 OBJECT = {"type": "object"}
 VERSION = {"anthropic-version": "2023-06-01"}
 TOOL = {"name": "f", "input_schema": OBJECT}
@@ -64,6 +67,7 @@ ANTHROPIC = [
     ({"messages": turns("a", [CALL], "b")}, "messages.1: `tool_use` ids were found without `tool_result` blocks"),
     ({"messages": turns("a", [CALL])}, "messages.1: `tool_use` ids were found without `tool_result` blocks"),
     ({"messages": turns("a", [CALL], "b", "c", [RESULT])}, "messages.1: `tool_use` ids were found"),
+    ({"messages": turns("a", [CALL], [{"type": "text", "text": "so"}, RESULT])}, "messages.1: `tool_use` ids were"),
     ({"messages": turns("a", [CALL, CALL], [RESULT])}, "messages.1: `tool_use` ids must be unique"),
     ({"messages": turns([CALL])}, "messages.0.content.0: `tool_use` blocks can only be in `assistant` messages"),
     ({"messages": turns("a", [RESULT])}, "messages.1.content.0: `tool_result` blocks can only be in `user` messages"),
@@ -121,6 +125,7 @@ def test_anthropic_refuses(change, message):
         {"messages": turns("hi", "")},
         {"messages": turns("a", [CALL], [RESULT])},
         {"messages": [*turns("a", [CALL]), {"role": "user", "content": [RESULT]}, *HI]},
+        {"messages": [*turns("a", [CALL]), {"role": "assistant", "content": [OTHER]}, ANSWERS]},
         {"messages": turns([MARKED] * 4)},
         {"tools": [{"type": "web_search_20250305", "name": "web_search"}], "tool_choice": {"type": "auto"}},
         {"tools": [{**TOOL, "type": "custom", "strict": True, "cache_control": {"type": "ephemeral"}}]},
@@ -138,6 +143,15 @@ def test_anthropic_wants_its_version_and_json():
     version = {"anthropic-version": "2026-10-21"}
     for body in (b"", b"{", b"[]", b'{"model":"\xff"}', b"[" * 100_000):
         assert refusal("/v1/messages", body, **version) is not None
+
+
+def test_a_signature_of_the_other_provider_is_none():
+    thought = {"type": "thinking", "thinking": "text", "signature": signature.made("gemini", "text", "00")}
+    assert "Invalid `signature`" in anthropic({"messages": turns("a", [thought], "b")})
+    mine = {**thought, "signature": signature.made("anthropic", "text", "00")}
+    assert anthropic({"messages": turns("a", [mine], "b")}) is None
+    text = {"text": "x", "thoughtSignature": mine["signature"]}
+    assert gemini(contents(TEXT, text, TEXT)) == "Corrupted thought signature."
 
 
 def test_a_count_takes_no_limit():
@@ -218,6 +232,9 @@ def test_gemini_3_wants_its_signatures_and_takes_structured_calls():
     assert said is not None
     assert "`default_api:f` , position 2" in said
     assert gemini(contents(TEXT, FCALL, FRESULT, TEXT, TEXT), "gemini-3-pro") is None, "another turn"
+    assert gemini(contents(TEXT, [{"text": "so"}, FCALL], FRESULT), "gemini-3-pro") is not None, (
+        "its own text"
+    )
     both = {**DECLARED, "generationConfig": {"responseMimeType": "application/json"}}
     assert gemini(both, "gemini-3-pro") is None
 

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 from holdfast.chaos.wire.anthropic import Anthropic
 from holdfast.chaos.wire.base import Place
 from holdfast.chaos.wire.gemini import Gemini
-from holdfast.chaos.wire.openai_chat import OpenAIChat
+from holdfast.chaos.wire.openai_chat import OpenAIChat, flavours
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["WIRES", "Found", "find", "rows", "spoken"]
 
 OPENAI_CHAT = OpenAIChat()
+_DEEPSEEK = OpenAIChat(flavours.DEEPSEEK)
+_OPENROUTER = OpenAIChat(flavours.OPENROUTER)
 ANTHROPIC = Anthropic()
 GEMINI = Gemini()
 WIRES: tuple[Wire, ...] = (OPENAI_CHAT, ANTHROPIC, GEMINI)
@@ -40,8 +42,8 @@ def _post(wire: Wire, **place: bool | str) -> Found:
 
 _EXACT = {
     "/v1/chat/completions": _post(OPENAI_CHAT),
-    "/chat/completions": _post(OPENAI_CHAT),  # DeepSeek
-    "/api/v1/chat/completions": _post(OPENAI_CHAT),  # OpenRouter
+    "/chat/completions": _post(_DEEPSEEK),
+    "/api/v1/chat/completions": _post(_OPENROUTER),
     "/openai/v1/chat/completions": _post(OPENAI_CHAT),  # Azure
     "/v1/messages": _post(ANTHROPIC),
     "/v1/messages/count_tokens": _post(ANTHROPIC, operation="count"),

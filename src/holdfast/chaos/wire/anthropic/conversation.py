@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from holdfast.chaos import signature
@@ -211,7 +212,7 @@ def _check_calls(roles: list[str], contents: list[list[dict[str, Any]]]) -> None
     called: set[str] = set()
     caller = 0
     for at, blocks in _turns(roles, contents):
-        answered = {block["tool_use_id"] for _, block in blocks if block["type"] == "tool_result"}
+        answered = _answered_first([block for _, block in blocks])
         for path, block in blocks:
             if block["type"] == "tool_result" and block["tool_use_id"] not in called:
                 raise fields.Wrong(
@@ -224,6 +225,12 @@ def _check_calls(roles: list[str], contents: list[list[dict[str, Any]]]) -> None
             raise fields.Wrong(f"messages.{at}: `tool_use` ids must be unique")
         called, caller = set(calls), at
     _all_answered(called, caller)
+
+
+def _answered_first(blocks: list[dict[str, Any]]) -> set[str]:
+    """The calls that a turn answers before it says anything else; those it answers later don't count."""
+    results = takewhile(lambda block: block["type"] == "tool_result", blocks)
+    return {block["tool_use_id"] for block in results}
 
 
 def _turns(

@@ -54,7 +54,6 @@ def as_array(parts: Iterable[Part]) -> Iterator[Part]:
         if data.startswith(_PREFIX):
             lead = b",\r\n" if opened else b"["
             data = lead + data[len(_PREFIX) :]
-            part.at = part.at and part.at + len(lead) - len(_PREFIX)
             opened = True
         elif part.kind == "done" and not opened:
             data = b"[" + data

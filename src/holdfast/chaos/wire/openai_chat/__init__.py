@@ -8,6 +8,7 @@ import msgspec
 
 from holdfast.chaos.wire.keys import bearer
 from holdfast.chaos.wire.openai_chat import errors, read, write
+from holdfast.chaos.wire.openai_chat.flavours import OPENAI
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from holdfast.chaos.plan import Part
     from holdfast.chaos.wire.base import Asked, Field, Place
     from holdfast.chaos.wire.errors import ErrorAnswer, Problem
+    from holdfast.chaos.wire.openai_chat.flavours import Flavour
 
 __all__ = ["OpenAIChat"]
 
@@ -31,6 +33,9 @@ class OpenAIChat:
     names: Mapping[Field, str] = {"id": "id", "model": "model"}
     repeats_names = True
 
+    def __init__(self, flavour: Flavour = OPENAI) -> None:
+        self._flavour = flavour
+
     def key(self, request: Request) -> bytes | None:
         # Azure's paths take its own header, or Bearer for tokens of its directory.
         return (request.header(b"api-key") if request.path.startswith("/openai/") else None) or bearer(
@@ -41,16 +46,16 @@ class OpenAIChat:
         return read.read(request.body, place.model)
 
     def answer_id(self, draw: Draw) -> str:
-        return f"chatcmpl-{draw.hex('id', 28)}"
+        return self._flavour.id_prefix + draw.hex("id", 28)
 
     def call_id(self, draw: Draw, purpose: str) -> str:
         return f"call_{draw.hex(purpose, 24)}"
 
     def plain(self, answer: Answer, asked: Asked) -> Part:  # noqa: ARG002  # the protocol's
-        return write.plain(answer)
+        return write.plain(answer, self._flavour)
 
     def events(self, answer: Answer, asked: Asked) -> Iterator[Part]:
-        return write.events(answer, include_usage=asked.include_usage)
+        return write.events(answer, self._flavour, include_usage=asked.include_usage)
 
     def opening(self, answer: Answer, asked: Asked) -> Part:
         return next(self.events(answer, asked))
@@ -69,7 +74,7 @@ class OpenAIChat:
             del value["usage"]
         if what == "finish":
             for choice in value.get("choices", ()):
-                choice["finish_reason"] = None
+                choice.update({name: None for name in choice if name.endswith("finish_reason")})
 
     def count(self, asked: Asked) -> bytes:
         raise NotImplementedError("Chat Completions has no such endpoint")  # pragma: no cover

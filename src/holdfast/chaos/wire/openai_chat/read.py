@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 
+from holdfast.chaos import signature
 from holdfast.chaos.wire.base import MESSAGE_TOKENS, PART_TOKENS, TOOL_TOKENS, Asked, Tool, text_tokens
 from holdfast.chaos.wire.errors import Problem, Refused
 from holdfast.chaos.wire.media import data_url, inline
@@ -49,11 +50,19 @@ class _Call(msgspec.Struct):
     id: str
 
 
+class _Detail(msgspec.Struct):
+    type: str
+    text: str | None = None
+    signature: str | None = None
+    index: int | None = None
+
+
 class _Message(msgspec.Struct):
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
     content: str | list[_Piece] | None = None
     tool_calls: list[_Call] | None = None
     tool_call_id: str | None = None
+    reasoning_details: list[_Detail] | None = None
 
     @property
     def text(self) -> str:
@@ -132,6 +141,7 @@ def read(body: bytes, model: str | None) -> Asked:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise Refused(Problem(400, message="We could not parse the JSON body of your request.")) from None
     _check_conversation(request.messages)
+    _check_signatures(request.messages)
     choice, names = _choice(request)
     return Asked(
         model=request.model,
@@ -205,6 +215,20 @@ def _check_conversation(messages: list[_Message]) -> None:
         _none_left(open_calls, i)
         open_calls = {call.id for call in message.tool_calls or ()} if message.role == "assistant" else set()
     _none_left(open_calls, len(messages))
+
+
+def _check_signatures(messages: list[_Message]) -> None:
+    """OpenRouter's thoughts come back in one piece or in those of a stream; each one's pieces share an index."""
+    for i, message in enumerate(messages):
+        thoughts: dict[int | None, list[_Detail]] = {}
+        for detail in message.reasoning_details or ():
+            thoughts.setdefault(detail.index, []).append(detail)
+        for pieces in thoughts.values():
+            text = "".join(piece.text or "" for piece in pieces)
+            given = next((piece.signature for piece in reversed(pieces) if piece.signature), None)
+            if given is not None and not signature.holds("openrouter", text, given):
+                param = f"messages[{i}].reasoning_details"
+                raise Refused(Problem(400, message="Invalid `signature` in `thinking` block", param=param))
 
 
 def _none_left(calls: set[str], at: int) -> None:

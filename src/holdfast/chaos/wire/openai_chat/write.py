@@ -12,7 +12,8 @@ from holdfast.chaos.plan import Part
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from holdfast.chaos.answer import Answer, Choice, Usage
+    from holdfast.chaos.answer import Answer, Choice
+    from holdfast.chaos.wire.openai_chat.flavours import Flavour
 
 __all__ = ["DONE", "events", "plain"]
 
@@ -22,32 +23,9 @@ _FINISH = {"stop_sequence": "stop"}
 _encode = msgspec.json.Encoder().encode
 
 
-def plain(answer: Answer) -> Part:
+def plain(answer: Answer, flavour: Flavour) -> Part:
     """A whole answer."""
-    value = _plain(answer)
-    body = _encode(value)
-    said = value["choices"][0]["message"]["content"] or ""
-    at = body.index(_TEXT) + len(_TEXT) if _TEXT in body else 0
-    return Part(body, "body", answer.usage.completion_tokens, said, at=at)
-
-
-def _usage(usage: Usage) -> dict[str, Any]:
-    return {
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.completion_tokens,
-        "total_tokens": usage.total_tokens,
-        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens, "audio_tokens": 0},
-        "completion_tokens_details": {
-            "reasoning_tokens": usage.reasoning_tokens,
-            "audio_tokens": 0,
-            "accepted_prediction_tokens": 0,
-            "rejected_prediction_tokens": 0,
-        },
-    }
-
-
-def _plain(answer: Answer) -> dict[str, Any]:
-    return {
+    value = {
         "id": answer.id,
         "object": "chat.completion",
         "created": answer.created,
@@ -55,29 +33,25 @@ def _plain(answer: Answer) -> dict[str, Any]:
         "choices": [
             {
                 "index": i,
-                "message": _message(choice),
-                "logprobs": None,
-                "finish_reason": _FINISH.get(choice.finish, choice.finish),
+                "message": _message(choice, flavour),
+                **flavour.finish(_FINISH.get(choice.finish, choice.finish)),
             }
             for i, choice in enumerate(answer.choices)
         ],
-        "usage": _usage(answer.usage),
-        "service_tier": "default",
-        "system_fingerprint": "fp_chaos",
+        "usage": flavour.usage(answer.usage),
+        **flavour.head,
     }
+    body = _encode(value)
+    at = body.index(_TEXT) + len(_TEXT) if _TEXT in body else 0
+    said = "".join(answer.choices[0].text)
+    return Part(body, "body", answer.usage.completion_tokens, said, at=at)
 
 
-def _message(choice: Choice) -> dict[str, Any]:
-    message: dict[str, Any] = {
-        "role": "assistant",
-        "content": "".join(choice.text),
-        "refusal": None,
-        "annotations": [],
-    }
-    if choice.reasoning:
-        message["reasoning_content"] = "".join(choice.reasoning)
+def _message(choice: Choice, flavour: Flavour) -> dict[str, Any]:
+    text = "".join(choice.text)
+    message: dict[str, Any] = {"role": "assistant", "content": text, **flavour.message(choice)}
     if choice.calls:
-        message["content"] = message["content"] or None
+        message["content"] = text or None
         message["tool_calls"] = [
             {
                 "id": call.id,
@@ -89,46 +63,48 @@ def _message(choice: Choice) -> dict[str, Any]:
     return message
 
 
-def events(answer: Answer, *, include_usage: bool) -> Iterator[Part]:
+def events(answer: Answer, flavour: Flavour, *, include_usage: bool) -> Iterator[Part]:
     """All events of an answer; of several choices, the tokens alternate as they do at a provider."""
-    head = _encode(
-        {
-            "id": answer.id,
-            "object": "chat.completion.chunk",
-            "created": answer.created,
-            "model": answer.model,
-            "service_tier": "default",
-            "system_fingerprint": "fp_chaos",
-        }
-    )[:-1]
-    tail = b',"usage":null}\n\n' if include_usage else b"}\n\n"
+    common = {
+        "id": answer.id,
+        "object": "chat.completion.chunk",
+        "created": answer.created,
+        "model": answer.model,
+        **flavour.head,
+    }
+    head = _encode(common)[:-1]
+    tail = b',"usage":null}\n\n' if include_usage and not flavour.always_usage else b"}\n\n"
     if len(answer.choices) == 1:
-        yield from _choice_events(answer.choices[0], 0, head, tail)
+        yield from _choice_events(answer.choices[0], 0, head, tail, flavour)
     else:
-        running = [_choice_events(choice, i, head, tail) for i, choice in enumerate(answer.choices)]
+        running = [_choice_events(choice, i, head, tail, flavour) for i, choice in enumerate(answer.choices)]
         for row in zip_longest(*running):
             yield from filter(None, row)
-    if include_usage:
-        usage = b"data: " + head + b',"choices":[],"usage":' + _encode(_usage(answer.usage)) + b"}\n\n"
-        yield Part(usage, "usage")
+    if include_usage or flavour.always_usage:
+        usage = _encode(flavour.usage(answer.usage))
+        beside = b',"choices":' + flavour.usage_choices + b',"usage":' + usage
+        yield Part(b"data: " + head + beside + b"}\n\n", "usage")
     yield Part(DONE, "done")
 
 
-def _choice_events(choice: Choice, index: int, head: bytes, tail: bytes) -> Iterator[Part]:
+def _choice_events(choice: Choice, index: int, head: bytes, tail: bytes, flavour: Flavour) -> Iterator[Part]:
     before = b"data: " + head + b',"choices":[{"index":%d,"delta":' % index
-    after = b',"logprobs":null,"finish_reason":null}]' + tail
-    silent = choice.calls and not choice.text
+    after = b"," + _encode(flavour.finish(None))[1:] + b"]" + tail
+    silent = choice.calls and not choice.text and not flavour.delta
     opening = b'{"role":"assistant","content":null}' if silent else b'{"role":"assistant","content":""}'
     yield Part(before + opening + after, "role", choice=index)
-    thought_before = before + b'{"reasoning_content":'
-    at = len(thought_before) + 1
     for token in choice.reasoning:
-        yield Part(thought_before + _encode(token) + b"}" + after, "reasoning", 1, token, index, at)
-    text_before = before + b'{"content":'
+        delta, at = flavour.thought(_encode(token))
+        yield Part(before + delta + after, "reasoning", 1, token, index, len(before) + at + 1)
+    if (signed := flavour.signed(choice)) is not None:
+        yield Part(before + signed + after, "frame", choice=index)
+    text_before = before + b"{" + flavour.delta + b'"content":'
     text_after = b"}" + after
     at = len(text_before) + 1
     for token in choice.text:
         yield Part(text_before + _encode(token) + text_after, "text", 1, token, index, at)
+    call_before = before + b"{" + (flavour.quiet and flavour.quiet + b",") + b'"tool_calls":['
+    call_after = b"]}" + after
     for i, call in enumerate(choice.calls):
         opened = {
             "index": i,
@@ -136,15 +112,9 @@ def _choice_events(choice: Choice, index: int, head: bytes, tail: bytes) -> Iter
             "type": "function",
             "function": {"name": call.name, "arguments": ""},
         }
-        yield Part(before + _encode({"tool_calls": [opened]}) + after, "tool", choice=index)
+        yield Part(call_before + _encode(opened) + call_after, "tool", choice=index)
         for piece in call.pieces:
-            delta = _encode({"tool_calls": [{"index": i, "function": {"arguments": piece}}]})
-            yield Part(before + delta + after, "tool", 1, piece, index)
-    finish = (
-        before
-        + b'{},"logprobs":null,"finish_reason":'
-        + _encode(_FINISH.get(choice.finish, choice.finish))
-        + b"}]"
-        + tail
-    )
-    yield Part(finish, "finish", choice=index)
+            said = _encode({"index": i, "function": {"arguments": piece}})
+            yield Part(call_before + said + call_after, "tool", 1, piece, index)
+    reason = _encode(flavour.finish(_FINISH.get(choice.finish, choice.finish)))[1:]
+    yield Part(before + b"{" + flavour.quiet + b"}," + reason + b"]" + tail, "finish", choice=index)
