@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -138,12 +139,16 @@ class ForwardProxy:
         outer.write(f"{asked.method} {slash}{path} HTTP/1.1\r\n{fields}\r\n".encode("latin-1") + asked.body)
         try:
             head = await inner.readuntil(b"\r\n\r\n")
-            length = next(
-                int(each.split(b":")[1])
-                for each in head.lower().split(b"\r\n")
-                if each.startswith(b"content-length:")
-            )
-            writer.write(head + await inner.readexactly(length))
+            writer.write(head)
+            length = re.search(rb"\r\ncontent-length: *(\d+)", head, re.IGNORECASE)
+            if length is not None:
+                writer.write(await inner.readexactly(int(length[1])))
+            else:  # chunked, piece by piece as it comes
+                size = 1
+                while size:
+                    line = await inner.readuntil(b"\r\n")
+                    size = int(line, 16)
+                    writer.write(line + await inner.readexactly(size + 2))
         finally:
             await _close(outer)
 
