@@ -67,7 +67,6 @@ _TIME: Final = Tool(name="time", parameters={"type": "object", "properties": {"z
 _NEWS: Final = Tool(name="news", parameters={"type": "object", "properties": {}})
 _SCHEMA: Final = OutputFormat(
     kind=OutputKind.JSON_SCHEMA,
-    name="reply",
     schema={
         "type": "object",
         "properties": {"n": {"type": "integer"}},
@@ -179,7 +178,7 @@ PROBES: Final[Mapping[str, Request]] = {
     "output.text": _ask(output=OutputFormat(kind=OutputKind.TEXT)),
     "output.json_object": _ask(output=OutputFormat(kind=OutputKind.JSON_OBJECT)),
     "output.json_schema": _ask(output=_SCHEMA),
-    "output.name": _ask(output=_SCHEMA),
+    "output.name": _ask(output=replace(_SCHEMA, name="reply")),
     "output.strict": _ask(output=replace(_SCHEMA, strict=True)),
     "reasoning.enabled": _think(enabled=True),
     "reasoning.effort": _think(effort="low"),
