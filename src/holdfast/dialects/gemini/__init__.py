@@ -1,0 +1,1 @@
+"""Gemini: Google's generateContent and streamGenerateContent."""
