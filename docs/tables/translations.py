@@ -41,13 +41,17 @@ def fields_of(dialect: str) -> str:
         if isinstance(own[name], Said)
     ]
     heads = ("field", "what it is", f"`{dialect}`", *(f"`{other}`" for other in others))
-    unsaid = [f"- `{name}`: {row.why}" for name, row in own.items() if isinstance(row, Cant)]
+    unsaid = [
+        f"- `{name}`: {row.why}" if row.why else f"- `{name}`"
+        for name, row in own.items()
+        if isinstance(row, Cant)
+    ]
     return "\n".join([table(heads, rows), "", f"Not in `{dialect}`:", "", *unsaid])
 
 
 def _cell(row: Said | Cant) -> str:
     if isinstance(row, Cant):
-        return f"can't: {row.why}"
+        return f"can't: {row.why}" if row.why else "can't"
     said = f"`{row.path}`: {row.note}" if row.note else f"`{row.path}`"
     return said if row.back else f"{said}; one way only"
 

@@ -82,11 +82,13 @@ def _texts(message: Message) -> list[str]:
 
 
 def _spoken(request: Request) -> tuple[tuple[Role, str], ...]:
+    """Refusals too: a dialect without a field for them says them as text."""
     return tuple(
-        (message.role, text)
+        (message.role, part.text)
         for message in request.messages
         if message.role not in _SYSTEM
-        for text in _texts(message)
+        for part in message.parts
+        if isinstance(part, Text | Refusal) and part.text
     )
 
 
@@ -289,9 +291,7 @@ _SAID: Final[Mapping[str, Callable[[Request, str], Any]]] = {
     "output.text": _output(OutputKind.TEXT, lambda _: True),
     "output.json_object": _output(OutputKind.JSON_OBJECT, lambda _: True),
     "output.json_schema": _output(_SCHEMA, lambda output: output.schema),
-    "output.name": _output(
-        _SCHEMA, lambda output: _unless(output.name, "answer")
-    ),  # made where none is given
+    "output.name": _output(_SCHEMA, lambda output: output.name),
     "output.strict": _output(_SCHEMA, lambda output: output.strict or None),
     "reasoning.enabled": lambda request, _: request.reasoning and request.reasoning.enabled,
     "reasoning.effort": lambda request, _: request.reasoning and request.reasoning.effort,
