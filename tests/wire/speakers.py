@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from holdfast.dialects.anthropic import fields as anthropic
+from holdfast.dialects.anthropic.codec import AnthropicCodec
 from holdfast.dialects.openai_chat import fields as openai_chat
 from holdfast.dialects.openai_chat.codec import OpenAIChatCodec
 
@@ -15,4 +17,5 @@ if TYPE_CHECKING:
 
 SPEAKERS: Mapping[str, tuple[DialectCodec, Table]] = {
     "openai_chat": (OpenAIChatCodec(), openai_chat.FIELDS),
+    "anthropic": (AnthropicCodec(), anthropic.FIELDS),
 }

@@ -107,6 +107,8 @@ HARMLESS: Final[frozenset[str]] = frozenset(
     {
         "cache_control",
         "citations",
+        "output.name",
+        "output.text",
         "reasoning.encrypted",
         "reasoning.foreign",
         "reasoning.signature",

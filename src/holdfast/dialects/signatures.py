@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["MARK", "mark", "unmark"]
+__all__ = ["MARK", "is_marked", "mark", "unmark"]
 
 _MARK: Final = "holdfast:"
 MARK: Final = f'"{_MARK}'.encode()
@@ -28,3 +28,8 @@ def unmark(signature: str, dialect: str) -> tuple[str, str]:
         if colon and signed_by:
             return rest, signed_by
     return signature, dialect
+
+
+def is_marked(signature: str) -> bool:
+    """Whether it is another dialect's, on its way through."""
+    return signature.startswith(_MARK)

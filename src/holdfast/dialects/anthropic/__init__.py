@@ -1,0 +1,67 @@
+"""Anthropic's Messages, as its versions 2023-06-01 and 2026-10-21 have them.
+
+The versions differ in what a server may answer, not in how it is read here: an event, a block or a stop reason of a newer
+version passes unread where both sides speak the dialect, and is kept whole where they don't.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from holdfast.dialects.anthropic.codec import AnthropicCodec
+from holdfast.dialects.anthropic.edit import edit_events
+from holdfast.dialects.anthropic.envelope import read_request, write_request
+from holdfast.dialects.anthropic.refusals import refusal
+from holdfast.dialects.anthropic.say import error_body, error_frame
+from holdfast.dialects.anthropic.scan import MessageScanner, read_answer
+from holdfast.dialects.anthropic.stream_encoder import END_FRAME
+from holdfast.dialects.sse import comment
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from holdfast.dialects.base import Edit, Envelope, Scanner, Signal
+    from holdfast.errors import HoldfastError, ProviderError
+
+__all__ = ["Anthropic"]
+
+
+class Anthropic:
+    """The dialect as one object; its parts are the modules of this package."""
+
+    name = "anthropic"
+    codec = AnthropicCodec()
+    stream_content_type = "text/event-stream; charset=utf-8"
+    end_frame = END_FRAME
+    usage_apart = False
+    needs_output_limit = True
+    free = False
+    request_id_header = b"request-id"
+    forwarded: tuple[bytes, ...] = (b"anthropic-",)
+
+    def read_request(self, body: bytes) -> Envelope:
+        return read_request(body)
+
+    def write_request(self, envelope: Envelope, *, model: str, overrides: Mapping[str, Any]) -> bytes:
+        return write_request(envelope, model=model, overrides=overrides)
+
+    def scanner(self) -> Scanner:
+        return MessageScanner()
+
+    def read_answer(self, body: bytes) -> list[Signal]:
+        return read_answer(body)
+
+    def edit(self, raw: bytes, edit: Edit) -> bytes:
+        return edit_events(raw, edit)
+
+    def refusal(self, status: int, body: bytes) -> ProviderError:
+        return refusal(status, body)
+
+    def error_body(self, error: HoldfastError, request_id: str) -> bytes:
+        return error_body(error, request_id)
+
+    def error_frame(self, error: HoldfastError, request_id: str) -> bytes:
+        return error_frame(error, request_id)
+
+    def comment(self, text: str) -> bytes:
+        return comment(text)

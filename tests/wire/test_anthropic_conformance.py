@@ -1,0 +1,43 @@
+"""The Anthropic codec keeps what every dialect's codec must."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from holdfast.dialects.anthropic.codec import AnthropicCodec
+from holdfast.testing.conformance import asked, run_dialect_conformance, told
+
+if TYPE_CHECKING:
+    from holdfast.model import Answer, Request
+
+
+def said(request: Request) -> Any:
+    """What ``tests/wire/test_fields.py`` doesn't hold against the table anyway."""
+    view = asked(request)
+    for name in (
+        "include_usage",
+        "parallel_tool_calls",
+        "tool_choice",
+        "reasoning",
+        "sampling",
+        "n",
+        "metadata",
+        "output",
+    ):
+        del view[name]
+    return view
+
+
+def heard(answer: Answer) -> Any:
+    """Anthropic always tells usage, and an address and a title of each citation."""
+    view = told(answer)
+    view["usage"] = view["usage"] or (0, None, 0, None)
+    for choice in view[
+        "choices"
+    ]:  # positions count in the cited document here, and not in the text that cites
+        choice["citations"] = [(url, title) for url, title, *_ in choice["citations"]]
+    return view
+
+
+def test_the_codec_keeps_the_promises_of_a_dialect() -> None:
+    run_dialect_conformance(AnthropicCodec(), request_view=said, answer_view=heard)
