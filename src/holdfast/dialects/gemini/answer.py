@@ -9,7 +9,15 @@ from msgspec.structs import replace
 
 from holdfast.dialects.gemini.citations import citations_in, grounding_of
 from holdfast.dialects.gemini.contents import write_parts
-from holdfast.dialects.gemini.names import DIALECT, MALFORMED_CALL, MODEL, blocked_of, finish_of, finish_word
+from holdfast.dialects.gemini.names import (
+    DIALECT,
+    MALFORMED_CALL,
+    MODEL,
+    UNSPECIFIED,
+    blocked_of,
+    finish_of,
+    finish_word,
+)
 from holdfast.dialects.gemini.parts import read_part
 from holdfast.dialects.gemini.usage import read_usage, write_usage
 from holdfast.dialects.gemini.writer import GeminiWriter
@@ -27,6 +35,7 @@ __all__ = [
     "created_at",
     "decode_answer",
     "encode_answer",
+    "finish_reason",
     "told_word",
     "write_created",
     "write_usage_of",
@@ -35,7 +44,6 @@ __all__ = [
 NO_CANDIDATE: Final = "candidate"
 """The key in a message's ``spelling`` where the prompt was blocked, so that there is no candidate to say why."""
 ABSENT: Final = "absent"
-_UNSPECIFIED: Final = "BLOCK_REASON_UNSPECIFIED"
 
 
 def decode_answer(body: bytes) -> Answer:
@@ -102,7 +110,14 @@ def block_reason(fields: Fields) -> str | None:
     """Why the prompt was refused, if it was: then there are no candidates."""
     feedback = fields.left.get("promptFeedback")
     reason = feedback.get("blockReason") if isinstance(feedback, dict) else None
-    return reason if isinstance(reason, str) and reason not in ("", _UNSPECIFIED) else None
+    return reason if isinstance(reason, str) and reason not in UNSPECIFIED else None
+
+
+def finish_reason(candidate: Fields) -> str | None:
+    """Why the candidate ended, if it has."""
+    word = candidate.text("finishReason")
+    candidate.left.pop("finishReason", None)
+    return None if word is None or word in UNSPECIFIED else word
 
 
 def created_at(text: Any) -> tuple[int | None, bool]:
@@ -141,9 +156,7 @@ def _read_candidate(candidate: Fields, at: int) -> Choice:
         parts = [read_part(part, answered=True)[0] for part in content.each("parts")]
         content.text("role")
         extra = content.left
-    word = candidate.text("finishReason")
-    if word is None:
-        candidate.left.pop("finishReason", None)
+    word = finish_reason(candidate)
     called = any(isinstance(part, ToolCall) for part in parts)
     message = Message(role=Role.ASSISTANT, parts=_cited(parts, candidate), extra=extra)
     return Choice(

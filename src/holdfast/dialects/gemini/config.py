@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from holdfast.dialects.gemini.writer import GeminiWriter
     from holdfast.model import Request
 
-__all__ = ["BUDGETS", "CONFIG", "SAMPLING", "read_config", "write_config"]
+__all__ = ["BUDGETS", "CONFIG", "SAMPLING", "amount_of", "read_config", "write_config"]
 
 CONFIG: Final = "generationConfig"
 SAMPLING: Final[Mapping[str, tuple[str, Callable[[Fields, str], Any]]]] = {
@@ -194,16 +194,22 @@ def _write_amount(
         if options.effort is not None:  # Google takes one of them
             writer.refuse("reasoning.effort")
         return {"thinkingBudget": options.budget_tokens}
-    effort = options.effort
-    if effort is None:
+    if options.effort is None:
         return {"thinkingBudget": _DYNAMIC} if options.enabled else {}
-    if _knows_levels(model):
-        if effort in _LEVELS:
-            return {"thinkingLevel": effort.upper()}
-    elif effort in BUDGETS:
+    known = options.effort in (_LEVELS if _knows_levels(model) else BUDGETS)
+    if not known:
+        writer.refuse("reasoning.effort")
+        return {}
+    return amount_of(options.effort, model)
+
+
+def amount_of(effort: str, model: str) -> dict[str, Any]:
+    """``thinkingConfig`` for OpenAI's word for it; an unknown word is told as it is, and refused by Google."""
+    if effort == "none":
+        return {"thinkingBudget": 0}
+    if effort in BUDGETS and not _knows_levels(model):
         return {"thinkingBudget": BUDGETS[effort]}
-    writer.refuse("reasoning.effort")
-    return {}
+    return {"thinkingLevel": effort.upper()}
 
 
 def _as_it_was(options: ReasoningOptions, spelling: dict[str, str]) -> dict[str, Any]:

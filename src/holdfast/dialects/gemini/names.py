@@ -9,13 +9,27 @@ from holdfast.model import Finish, FinishReason
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["DIALECT", "FILES", "MALFORMED_CALL", "MODEL", "USER", "blocked_of", "finish_of", "finish_word"]
+__all__ = [
+    "DIALECT",
+    "FILES",
+    "MALFORMED_CALL",
+    "MODEL",
+    "UNSPECIFIED",
+    "USER",
+    "blocked_of",
+    "finish_of",
+    "finish_word",
+]
 
 DIALECT: Final = "gemini"
 USER, MODEL = "user", "model"
 FILES: Final = "https://generativelanguage.googleapis.com/"
 """Where the Files API keeps what was uploaded: such an address means something to this provider only, as an id does."""
 MALFORMED_CALL: Final = "MALFORMED_FUNCTION_CALL"
+UNSPECIFIED: Final = frozenset(
+    {"", "FINISH_REASON_UNSPECIFIED", "BLOCK_REASON_UNSPECIFIED", "BLOCKED_REASON_UNSPECIFIED"}
+)
+"""Words that say: nothing yet."""
 
 _FILTERED = (
     "SAFETY", "RECITATION", "LANGUAGE", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "IMAGE_SAFETY",

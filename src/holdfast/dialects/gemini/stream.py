@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from holdfast.dialects.gemini.answer import ABSENT, NO_CANDIDATE, block_reason, created_at
+from holdfast.dialects.gemini.answer import ABSENT, NO_CANDIDATE, block_reason, created_at, finish_reason
 from holdfast.dialects.gemini.citations import citations_in
 from holdfast.dialects.gemini.errors import error_of
 from holdfast.dialects.gemini.names import DIALECT, blocked_of, finish_of
@@ -140,8 +140,7 @@ class _ChoiceDecoder:
                 content.left.pop(name, None)
             if content.left:
                 events.append(MessageLeftover(choice=self._index, extra=content.left))
-        word = candidate.text("finishReason")
-        candidate.left.pop("finishReason", None)
+        word = finish_reason(candidate)
         events += self._citations(candidate)
         changed = {
             name: value
