@@ -40,11 +40,16 @@ def chaos(folder: Path, *arguments: str) -> Iterator[int]:
         process.stdout.close()
 
 
-def ask(port: int, method: str, path: str, body: Any = None, token: str = "x") -> tuple[int, Any]:
+def ask(
+    port: int, method: str, path: str, body: Any = None, token: str = "x", **headers: str
+) -> tuple[int, Any]:
     connection = HTTPConnection("127.0.0.1", port, timeout=WAIT_S)
     try:
         connection.request(
-            method, path, None if body is None else json.dumps(body), {"authorization": f"Bearer {token}"}
+            method,
+            path,
+            None if body is None else json.dumps(body),
+            {"authorization": f"Bearer {token}", **headers},
         )
         answer = connection.getresponse()
         return answer.status, json.loads(answer.read())
@@ -75,6 +80,21 @@ def test_scripts_seed_and_token_are_taken_from_file_and_command_line(tmp_path: P
         completed(port, "b")
         again = completed(port, "b")[1]["choices"][0]["message"]["content"]
     assert again.startswith(text)  # the same seed, the same bytes; only the count of tokens differs
+
+
+def test_three_formats_are_served_by_one_process(tmp_path: Path) -> None:
+    with chaos(tmp_path, "--script", "m=overloaded; ok") as port:
+        message = {"model": "m", "max_tokens": 100, "messages": [{"role": "user", "content": "hi"}]}
+        content = {"contents": [{"parts": [{"text": "hi"}]}]}
+        version = {"anthropic-version": "2023-06-01"}
+        status, error = ask(port, "POST", "/v1/messages", message, **version)
+        assert (status, error["error"]["type"]) == (529, "overloaded_error")
+        assert ask(port, "POST", "/v1/messages", message, **version)[1]["stop_reason"] == "end_turn"
+        answer = ask(port, "POST", "/v1beta/models/m:generateContent", content)[1]
+        assert answer["candidates"][0]["finishReason"] == "STOP"
+        assert completed(port, "m")[0] == 200
+        stats = ask(port, "GET", "/admin/stats")[1]
+        assert stats["by_wire"] == {"anthropic": 2, "gemini": 1, "openai_chat": 1}
 
 
 def test_what_cant_be_meant_is_refused(tmp_path: Path) -> None:

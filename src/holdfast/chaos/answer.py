@@ -77,6 +77,8 @@ class Choice(msgspec.Struct, frozen=True):
     stopped_by: str | None = None
     """The stop sequence that ended it."""
     thoughts_shown: bool = True
+    redacted: int = 0
+    """Redacted thoughts; they count no tokens."""
     salt: str = ""
     """Of its signatures."""
 
@@ -174,6 +176,7 @@ class _Maker:
             finish=settings.finish or ("length" if cut else natural),
             stopped_by=None if cut else stopped_by,
             thoughts_shown=asked.thoughts == "shown",
+            redacted=0 if asked.thoughts == "off" else settings.redacted,
             salt=self._draw.hex(f"signature {nonce}", 24),
         )
 

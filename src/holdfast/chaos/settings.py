@@ -20,6 +20,8 @@ class AnswerSettings(msgspec.Struct, frozen=True):
     """What was understood of the request (the last user text, each image and file) instead of numbered tokens."""
     reasoning: Count | None = None
     """Tokens of reasoning before the text; None: 4 where the request asks for thoughts, else 0."""
+    redacted: Few = 0
+    """Redacted thoughts after those that can be read, where a provider has such (Anthropic)."""
     preamble: Count = 0
     """Tokens of text before tool calls."""
     tools: Few | None = None

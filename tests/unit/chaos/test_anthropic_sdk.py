@@ -29,6 +29,7 @@ THINK = {"type": "enabled", "budget_tokens": 1024}
 def chaos():
     scripts = {
         "two-calls": "tools=2",
+        "secretive": "reasoning=1 redacted=2",
         "spoken": "tools=1 preamble=2",
         "thinker": "reasoning=3 tokens=2",
         "cached": "cached=2 cache-written=3",
@@ -141,6 +142,9 @@ def test_tools(client, chaos, model, choice, names, stream):
 
 @both
 def test_text_before_calls(client, stream):
+    stopped = ask(client, stream, model="spoken", tools=TOOLS, stop_sequences=[":1"])
+    assert [block.type for block in stopped.content] == ["text"], "nothing comes after a stop sequence"
+    assert stopped.stop_reason == "stop_sequence"
     answer = ask(client, stream, model="spoken", tools=TOOLS)
     assert [block.type for block in answer.content] == ["text", "tool_use"]
     assert answer.content[0].text.count(":") == 2
@@ -194,6 +198,20 @@ def test_thoughts_may_be_omitted_disabled_or_asked_for(client, chaos, stream):
         "text"
     ]
     assert [b.type for b in ask(client, stream, thinking=THINK).content] == ["thinking", "text"]
+
+
+@both
+def test_redacted_thoughts_come_back_as_they_were(client, stream):
+    answer = ask(client, stream, model="secretive").to_dict()
+    kinds = ["thinking", "redacted_thinking", "redacted_thinking", "text"]
+    assert [block["type"] for block in answer["content"]] == kinds
+    first, second = (block["data"] for block in answer["content"][1:3])
+    assert first != second
+    messages = [*HI, {"role": "assistant", "content": answer["content"]}, *HI]
+    assert ask(client, stream, messages=messages).stop_reason == "end_turn"
+    answer["content"][2]["data"] = second[:-4]
+    with pytest.raises(anthropic.BadRequestError, match="redacted_thinking"):
+        ask(client, stream, messages=messages)
 
 
 @both

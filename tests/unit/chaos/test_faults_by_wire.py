@@ -2,6 +2,7 @@
 
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from tests.unit.chaos.raw import is_silent, send
@@ -324,3 +325,21 @@ def test_the_fault_of_a_count_is_that_of_a_plain_answer(chaos):
     assert anthropic.ask(chaos.port).status == 529, "counts of tokens are counted apart"
     assert [entry.operation for entry in chaos.journal()] == ["count", "count", "answer"]
     assert chaos.journal()[1].usage.total_tokens == 0
+
+
+def _all_bytes(wire: Speaker, callers: int) -> list[bytes]:
+    """What 10 keys get in two attempts each, whole and streamed, asked by ``callers`` at once."""
+    with run_chaos(ChaosConfig(seed=3, default="reasoning=2 drop chance=0.5")) as chaos:
+
+        def one(key: int) -> bytes:
+            prompt = f"[[key={key}]]"
+            return b"".join(wire.ask(chaos.port, prompt, stream=n == 1).data for n in range(2))
+
+        with ThreadPoolExecutor(callers) as pool:
+            return list(pool.map(one, range(10)))
+
+
+def test_the_same_seed_gives_the_same_bytes_in_every_format(wire):
+    alone = _all_bytes(wire, 1)
+    assert alone == _all_bytes(wire, 10)
+    assert len(set(alone)) == 10

@@ -134,7 +134,10 @@ def _block(block: dict[str, Any], path: str, role: str, prompt: Prompt, said: li
         case "thinking":
             _thought(block, path)
         case "redacted_thinking":
-            fields.text(block, "data", f"{path}.redacted_thinking.")
+            if not signature.holds(
+                f"{ISSUER} redacted", "", fields.text(block, "data", f"{path}.redacted_thinking.")
+            ):
+                raise fields.Wrong(f"{path}: Invalid `data` in `redacted_thinking` block")
         case "tool_use":
             _call(block, f"{path}.tool_use.", role)
         case "tool_result":

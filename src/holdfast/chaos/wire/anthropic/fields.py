@@ -15,7 +15,7 @@ CREATE = frozenset((
     "user_profile_id", "workspace_id", "stream", "temperature", "top_k", "top_p", "billing_policy", "compaction",
     "context_management", "fallback_credit_token", "fallbacks", "mcp_servers", "thread", "output_format",
 ))  # fmt: skip  # a list reads better packed
-"""What a message may hold; ``temperature``, ``top_k`` and ``top_p`` belong to version 2023-06-01."""
+"""What a message may hold, in any version and beta; sampling fields, which the newest SDK doesn't name, are taken too."""
 COUNT = frozenset((
     "messages", "model", "cache_control", "output_config", "speed", "system", "thinking", "tool_choice", "tools",
     "user_profile_id", "workspace_id", "billing_policy", "compaction", "context_management", "mcp_servers",

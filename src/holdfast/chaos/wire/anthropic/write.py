@@ -92,6 +92,8 @@ def _spoken(choice: Choice) -> Iterator[str | ToolCall]:
     """The blocks of an answer in their order. Something is always said, if only an empty text."""
     if choice.reasoning:
         yield "thinking"
+    for number in range(choice.redacted):
+        yield f"redacted {number}"
     if choice.text or not (choice.calls or choice.reasoning):
         yield "text"
     yield from choice.calls
@@ -109,7 +111,9 @@ def _block(block: str | ToolCall, index: int, choice: Choice) -> Iterator[Part]:
     elif block == "text":
         yield _start(index, {"type": "text", "text": ""})
         yield from _said(delta + b'"text_delta","text":', choice.text, "text")
-    elif not isinstance(block, str):
+    elif isinstance(block, str):
+        yield _start(index, _redacted(block, choice))
+    else:
         yield _start(index, {"type": "tool_use", "id": block.id, "name": block.name, "input": {}})
         before = delta + b'"input_json_delta","partial_json":'
         yield Part(event("content_block_delta", before + b'""}}'), "frame")
@@ -147,9 +151,16 @@ def _whole(block: str | ToolCall, choice: Choice) -> dict[str, Any]:
     if block == "thinking":
         thought = "".join(choice.reasoning) if choice.thoughts_shown else ""
         return {"type": "thinking", "thinking": thought, "signature": _signature(choice)}
-    if isinstance(block, str):
+    if block == "text":
         return {"type": "text", "text": "".join(choice.text)}
+    if isinstance(block, str):
+        return _redacted(block, choice)
     return {"type": "tool_use", "id": block.id, "name": block.name, "input": _input(block)}
+
+
+def _redacted(block: str, choice: Choice) -> dict[str, Any]:
+    salt = choice.salt[len(block) :] + block.encode().hex()
+    return {"type": "redacted_thinking", "data": signature.made(f"{ISSUER} redacted", "", salt[-24:])}
 
 
 def _input(call: ToolCall) -> dict[str, Any]:
