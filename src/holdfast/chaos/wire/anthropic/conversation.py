@@ -115,7 +115,7 @@ def _block(block: dict[str, Any], path: str, role: str, prompt: Prompt, said: li
     kind = block.get("type")
     if kind is None:
         raise fields.Wrong(f"{path}.type: Field required")
-    if kind not in _BLOCKS:
+    if not isinstance(kind, str) or kind not in _BLOCKS:
         tags = ", ".join(f"'{known}'" for known in sorted(_BLOCKS))
         raise fields.Wrong(
             f"{path}: Input tag '{kind}' found using 'type' does not match any of the expected tags: {tags}"

@@ -8,6 +8,7 @@ from holdfast.chaos.wire.errors import Problem, Refused
 
 __all__ = ["checked", "invalid", "value_error"]
 
+_REPEATED = ("contents", "parts", "tools", "function_declarations")
 _FREE: None = None  # anything may stand inside
 
 _PART: dict[str, Any] = dict.fromkeys((
@@ -71,8 +72,12 @@ def checked(value: dict[str, Any], *, count: bool) -> dict[str, Any]:
 def _checked(value: Any, known: dict[str, Any] | None, path: str) -> Any:
     if known is None or value is None:
         return value
-    if isinstance(value, list):
-        return [_checked(item, known, f"{path}[{i}]") for i, item in enumerate(value)]
+    if isinstance(value, list) and path.rpartition(".")[2] in _REPEATED:
+        return [_one(item, known, f"{path}[{i}]") for i, item in enumerate(value)]
+    return _one(value, known, path)
+
+
+def _one(value: Any, known: dict[str, Any], path: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise value_error(path, "message", value)
     renamed: dict[str, Any] = {}

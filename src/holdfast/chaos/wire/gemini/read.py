@@ -91,6 +91,12 @@ def _choice(
             "type.googleapis.com/google.ai.generativelanguage.v1beta.FunctionCallingConfig.Mode",
             mode,
         )
+    if allowed is not None and not (
+        isinstance(allowed, list) and all(isinstance(name, str) for name in allowed)
+    ):
+        raise value_error(
+            "tool_config.function_calling_config.allowed_function_names", "TYPE_STRING", allowed
+        )
     if allowed and mode not in ("ANY", "VALIDATED"):
         raise invalid("Function calling config: allowed_function_names should be set only when mode is ANY.")
     if mode == "ANY" and not tools:
