@@ -67,8 +67,13 @@ def clean(chaos: Chaos) -> None:
 
 
 def one(chaos: Chaos) -> Any:
-    (entry,) = chaos.journal()
+    (entry,) = ended(chaos)
     return entry
+
+
+def ended(chaos: Chaos) -> list[Any]:
+    """The journal, once the provider knows what it served: a client may have heard it all before."""
+    return chaos.wait_for(lambda entries: entries and all(entry.end is not None for entry in entries))
 
 
 @every_pair
@@ -81,7 +86,10 @@ class TestPairs:
         entry = one(chaos)
         assert said.text == entry.text != ""
         assert said.finish == "stop"
-        assert (said.input_tokens, said.output_tokens) == (entry.usage.prompt_tokens, entry.usage.completion_tokens)
+        assert (said.input_tokens, said.output_tokens) == (
+            entry.usage.prompt_tokens,
+            entry.usage.completion_tokens,
+        )
         assert b"Say it." in entry.body
         assert b"Be brief." in entry.body
 
@@ -104,8 +112,8 @@ class TestPairs:
             results=((call, "17 degrees in the harbour"),),
         )
         again = sdk.ask(f"{provider}/m-text", second)
-        assert again.text == chaos.journal(model="m-text")[-1].text != ""
-        assert b"17 degrees in the harbour" in chaos.journal(model="m-text")[-1].body
+        assert again.text == ended(chaos)[-1].text != ""
+        assert b"17 degrees in the harbour" in ended(chaos)[-1].body
 
     def test_parallel_tools_and_their_results(self, sdks, chaos, caller, provider, stream) -> None:
         sdk, first = sdks[caller], Turn(prompt="Weather in two places?", tools=True, stream=stream)
@@ -120,7 +128,7 @@ class TestPairs:
             results=((said.calls[0], "first result"), (said.calls[1], "second result")),
         )
         again = sdk.ask(f"{provider}/m-text", second)
-        entry = chaos.journal(model="m-text")[-1]
+        entry = ended(chaos)[-1]
         assert again.text == entry.text != ""
         assert entry.body.index(b"first result") < entry.body.index(b"second result")
 
@@ -136,7 +144,8 @@ class TestPairs:
         said = sdks[caller].ask(f"{provider}/m-text", turn)
         entry = one(chaos)
         assert said.text == entry.text
-        assert base64.b64encode(IMAGE) in entry.body
+        body = entry.body.replace(b"-", b"+").replace(b"_", b"/")  # Google's SDK writes the URL-safe alphabet
+        assert base64.b64encode(IMAGE) in body
 
     def test_structured_output(self, sdks, chaos, caller, provider, stream) -> None:
         said = sdks[caller].ask(f"{provider}/m-text", Turn(prompt="Who?", schema=True, stream=stream))
@@ -163,7 +172,7 @@ class TestPairs:
             before=(*sdk.prompt(first), said.turn),
             results=((call, "done"),),
         )
-        assert sdk.ask(f"{provider}/m-text", second).text == chaos.journal(model="m-text")[-1].text != ""
+        assert sdk.ask(f"{provider}/m-text", second).text == ended(chaos)[-1].text != ""
 
     @pytest.mark.parametrize(("model", "status"), [("m-429", 429), ("m-529", 502), ("m-400", 400)])
     def test_errors(self, sdks, chaos, caller, provider, stream, model, status) -> None:

@@ -144,6 +144,8 @@ class OpenAI(Sdk):
         if turn.tools:
             function = {"name": "get_weather", "description": "Weather.", "parameters": TOOL}
             asked["tools"] = [{"type": "function", "function": function}]
+        if turn.thinking:
+            asked["reasoning_effort"] = "medium"
         if turn.schema:
             asked["response_format"] = {
                 "type": "json_schema",
@@ -169,7 +171,7 @@ class OpenAI(Sdk):
         assert answer.usage is not None
         return Said(
             text=message.content or "",
-            reasoning=(message.model_extra or {}).get("reasoning_content") or "",
+            reasoning=_thoughts(message.model_extra or {}),
             calls=calls,
             finish=choice.finish_reason,
             input_tokens=answer.usage.prompt_tokens,
@@ -194,7 +196,7 @@ class OpenAI(Sdk):
                 delta = choice.delta
                 said.text += delta.content or ""
                 more = delta.model_extra or {}
-                said.reasoning += more.get("reasoning_content") or ""
+                said.reasoning += _thoughts(more)
                 details += more.get("reasoning_details") or []
                 for call in delta.tool_calls or []:
                     known = arguments.setdefault(call.index, [None, "", "", None])
@@ -219,6 +221,11 @@ class OpenAI(Sdk):
         if details:
             said.turn["reasoning_details"] = _joined(details)
         return said
+
+
+def _thoughts(extra: dict[str, Any]) -> str:
+    """DeepSeek's name, else OpenRouter's; OpenAI's SDK has none."""
+    return extra.get("reasoning_content") or extra.get("reasoning") or ""
 
 
 def _joined(details: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -263,6 +270,8 @@ class Anthropic(Sdk):
             asked["system"] = turn.system
         if turn.tools:
             asked["tools"] = [{"name": "get_weather", "description": "Weather.", "input_schema": TOOL}]
+        if turn.thinking:
+            asked["thinking"] = {"type": "adaptive"}
         if turn.schema:
             asked["output_config"] = {"format": {"type": "json_schema", "schema": SCHEMA}}
         try:

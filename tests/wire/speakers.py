@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from holdfast.dialects.anthropic import fields as anthropic
 from holdfast.dialects.anthropic.codec import AnthropicCodec
+from holdfast.dialects.gemini import fields as gemini
+from holdfast.dialects.gemini.codec import GeminiCodec
 from holdfast.dialects.openai_chat import fields as openai_chat
 from holdfast.dialects.openai_chat.codec import OpenAIChatCodec
 
@@ -18,4 +20,5 @@ if TYPE_CHECKING:
 SPEAKERS: Mapping[str, tuple[DialectCodec, Table]] = {
     "openai_chat": (OpenAIChatCodec(), openai_chat.FIELDS),
     "anthropic": (AnthropicCodec(), anthropic.FIELDS),
+    "gemini": (GeminiCodec(), gemini.FIELDS),
 }

@@ -29,15 +29,18 @@ def said(request: Request) -> Any:
 
 
 def heard(answer: Answer) -> Any:
-    """Anthropic always tells usage, and an address and a title of each citation."""
+    """One message, whose usage is always told; a refusal in words is text and a stop reason, calls are a stop reason."""
     view = told(answer)
     view["usage"] = view["usage"] or (0, None, 0, None)
-    for choice in view[
-        "choices"
-    ]:  # positions count in the cited document here, and not in the text that cites
-        choice["citations"] = [(url, title) for url, title, *_ in choice["citations"]]
+    (choice,) = view["choices"][:1] or [{"index": 0, "finish": None}]
+    view["choices"] = choice
+    if choice.get("refusal") or choice.get("calls"):
+        del choice["finish"]
+    choice["text"] = "".join(sorted(choice.get("text", "") + choice.pop("refusal", "")))
+    # Positions count in the cited document here, and not in the text that cites.
+    choice["citations"] = [(url, title) for url, title, *_ in choice.get("citations", ())]
     return view
 
 
 def test_the_codec_keeps_the_promises_of_a_dialect() -> None:
-    run_dialect_conformance(AnthropicCodec(), request_view=said, answer_view=heard)
+    run_dialect_conformance(AnthropicCodec(), request_view=said, answer_view=heard, usage_apart=False)

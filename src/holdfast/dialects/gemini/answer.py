@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec.structs import replace
 
+from holdfast.dialects.calls import made_id
 from holdfast.dialects.gemini.citations import citations_in, grounding_of
 from holdfast.dialects.gemini.contents import write_parts
 from holdfast.dialects.gemini.names import (
@@ -91,7 +92,7 @@ def encode_answer(answer: Answer) -> bytes:
     writer = GeminiWriter(answer.dialect, answered=True)
     extra = writer.leftovers(answer.extra, "")
     candidates = [
-        _write_candidate(choice, writer)
+        _write_candidate(choice if writer.own else with_ids(choice, answer.id), writer)
         for choice in answer.choices
         if not (writer.own and NO_CANDIDATE in choice.message.spelling)
     ]
@@ -136,6 +137,18 @@ def write_created(created: int | None, extra: dict[str, Any]) -> str | None:
     return None if created is None or "createTime" in extra else _rfc3339(created)
 
 
+def with_ids(choice: Choice, answer_id: str) -> Choice:
+    """``choice`` with an id on every call, made where its provider gave none: callers tell calls apart by it."""
+    parts: list[Part] = []
+    ordinal = 0
+    for part in choice.parts:
+        if isinstance(part, ToolCall):
+            part = replace(part, id=part.id or made_id(answer_id, choice.index, ordinal))  # noqa: PLW2901  # the same part, completed
+            ordinal += 1
+        parts.append(part)
+    return replace(choice, message=replace(choice.message, parts=tuple(parts)))
+
+
 def told_word(finish: Finish, *, own: bool, unsaid_calls: bool) -> str:
     """The finish reason. A call whose arguments aren't an object couldn't be told, which Google has a word for."""
     if unsaid_calls and finish.reason in (FinishReason.STOP, FinishReason.TOOL_CALLS):
@@ -153,7 +166,8 @@ def _read_candidate(candidate: Fields, at: int) -> Choice:
     parts: list[Part] = []
     extra: dict[str, Any] = {}
     if content is not None:
-        parts = [read_part(part, answered=True)[0] for part in content.each("parts")]
+        read = [read_part(part, answered=True) for part in content.each("parts")]
+        parts = [part for part, _ in read]
         content.text("role")
         extra = content.left
     word = finish_reason(candidate)

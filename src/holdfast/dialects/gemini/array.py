@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from holdfast.dialects.sse import SSEParser
 
 if TYPE_CHECKING:
     from holdfast.dialects.sse import Frame
 
-__all__ = ["CONTENT_TYPE", "ArrayFraming"]
+__all__ = ["ArrayFraming"]
 
-CONTENT_TYPE: Final = "application/json; charset=UTF-8"
 _BREAK: Final = b"\n"
 _ERROR: Final = re.compile(rb'\s*\{\s*"error"\s*:')
 
@@ -25,6 +24,8 @@ class ArrayFraming:
     """
 
     __slots__ = ("_begun", "_ended", "_parser")
+
+    content_type: ClassVar[str] = "application/json; charset=UTF-8"
 
     def __init__(self) -> None:
         self._parser = SSEParser()

@@ -8,7 +8,7 @@ from holdfast.dialects.gemini.names import MODEL, USER
 from holdfast.dialects.gemini.parts import read_part, write_part
 from holdfast.dialects.gemini.signed import WAIVER
 from holdfast.dialects.writing import merged
-from holdfast.model import Message, Part, Role, ToolResult
+from holdfast.model import Message, Part, Role, ToolCall, ToolResult
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -80,6 +80,8 @@ def write_contents(messages: Sequence[Message], writer: GeminiWriter) -> dict[st
         content = _write_content(message, writer, path)
         if not writer.same and not content["parts"]:
             continue
+        if writer.same and _lost_signature(message, writer):
+            _waive(content)
         if contents and not writer.same and contents[-1]["role"] == content["role"]:
             contents[-1]["parts"] += content["parts"]
         else:
@@ -139,11 +141,19 @@ def _joined(before: dict[str, Any] | None, content: dict[str, Any]) -> dict[str,
     return content if before is None else {**before, **content, "parts": before["parts"] + content["parts"]}
 
 
+def _lost_signature(message: Message, writer: GeminiWriter) -> bool:
+    """Whether another provider signed one of its calls, whose signature isn't written."""
+    return any(
+        isinstance(part, ToolCall) and part.signature is not None and writer.foreign(part.signed_by)
+        for part in message.parts
+    )
+
+
 def _waive(content: dict[str, Any]) -> None:
     """Google checks the first call of a turn for its signature. One that another provider made has none."""
-    if content["role"] != MODEL:
+    if content.get("role") != MODEL:
         return
-    for part in content["parts"]:
+    for part in content.get("parts", ()):
         if "functionCall" in part:
             part.setdefault("thoughtSignature", WAIVER)
             return

@@ -44,12 +44,14 @@ def read_media(part: Fields, name: str) -> Image | Audio | Video | File:
     media_type = inner.text("mimeType")
     known: dict[str, Any] = {"media_type": media_type}
     if name == "inlineData":
-        known["data"] = inner.needed_text("data", "base64 data")
+        # Google's own SDK writes base64 in its URL-safe alphabet, which nobody else reads.
+        known["data"] = inner.needed_text("data", "base64 data").replace("-", "+").replace("_", "/")
         if media_type is None:
             media_type = _USUAL[File]
     else:
         uri = inner.needed_text("fileUri", "the address of a file")
-        known["file_id" if uri.startswith(FILES) else "url"] = uri
+        by_id = uri.startswith(FILES) or "://" not in uri
+        known["file_id" if by_id else "url"] = uri
         if media_type is None:
             media_type = _by_address(uri) or _USUAL[File]
     kind = _KINDS.get(media_type.partition("/")[0], File)

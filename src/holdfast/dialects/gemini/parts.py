@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from holdfast.dialects.gemini.media import read_media, write_media
 from holdfast.dialects.gemini.names import DIALECT
 from holdfast.dialects.gemini.results import as_object, read_result, write_result
-from holdfast.dialects.gemini.signed import opened
+from holdfast.dialects.gemini.signed import WAIVERS, opened, proof_of
 from holdfast.dialects.writing import merged, write_json
 from holdfast.model import (
     Audio,
@@ -37,7 +37,7 @@ _SIGNATURE: Final = "thoughtSignature"
 
 
 def read_part(part: Fields, *, answered: bool = False) -> tuple[Part, str | None]:
-    """One part, and how its response was spelled if it is a tool's result. What isn't known here stays whole.
+    """One part, and how it was spelled where that isn't the usual way. What isn't known here stays whole.
 
     Whose a signature is matters in a request, which may go to another provider than the answer came from. In an answer it
     is simply the provider's.
@@ -48,7 +48,8 @@ def read_part(part: Fields, *, answered: bool = False) -> tuple[Part, str | None
         case ["text"]:
             return _read_text(part, thought=thought, answered=answered), None
         case ["functionCall"] if not thought and _is_whole(part.left["functionCall"]):
-            return _read_call(part, answered=answered), None
+            waiver = _take_waiver(part)
+            return _read_call(part, answered=answered), waiver
         case ["functionResponse"] if not thought:
             return read_result(part)
         case ["inlineData" | "fileData"] if not thought:
@@ -73,13 +74,15 @@ def write_part(
         case ToolResult():
             return write_result(part, writer, path, spelt)
         case ToolCall():
-            return write_call(part, writer, path)
+            return write_call(part, writer, path, spelt)
         case _:
             known = _write_said(part, writer, path)
             return None if known is None else merged(known, writer.leftovers(part.extra, path))
 
 
-def write_call(call: ToolCall, writer: GeminiWriter, path: str) -> dict[str, Any] | None:
+def write_call(
+    call: ToolCall, writer: GeminiWriter, path: str, waiver: str | None = None
+) -> dict[str, Any] | None:
     """The part for ``call``; None where its arguments aren't an object, which only they can be here."""
     args = as_object(call.arguments)
     if args is None and call.arguments.strip():
@@ -92,7 +95,7 @@ def write_call(call: ToolCall, writer: GeminiWriter, path: str) -> dict[str, Any
         writer.refuse(path, "tool_call.signature")
         signature = None
     inner = merged({"id": call.id, "name": call.name, "args": args}, {})
-    known = {"functionCall": inner, _SIGNATURE: _proof(signature, call.signed_by, writer)}
+    known = {"functionCall": inner, _SIGNATURE: _proof(signature, call.signed_by, writer) or waiver}
     return merged(known, writer.leftovers(call.extra, path))
 
 
@@ -141,10 +144,21 @@ def _is_whole(call: Any) -> bool:
 
 def _take_signature(part: Fields, *, answered: bool) -> tuple[str | None, str | None, bool]:
     signature = part.text(_SIGNATURE)
-    if signature is None or answered:
-        return signature, None, False
-    proof = opened(signature)
+    if signature is None:
+        return None, None, False
+    if answered:
+        return opened(signature), None, False
+    proof = proof_of(signature)
     return proof.value, proof.signed_by, proof.encrypted
+
+
+def _take_waiver(part: Fields) -> str | None:
+    """What stands in for a signature says nothing to anybody else."""
+    signature = part.left.get(_SIGNATURE)
+    if not isinstance(signature, str) or signature not in WAIVERS:
+        return None
+    del part.left[_SIGNATURE]
+    return signature
 
 
 def _write_text(text: Text, writer: GeminiWriter, path: str) -> dict[str, Any]:

@@ -11,19 +11,24 @@ import binascii
 from typing import Final, NamedTuple
 
 from holdfast.dialects.gemini.names import DIALECT
-from holdfast.dialects.signatures import mark, unmark
+from holdfast.dialects.signatures import is_marked, mark, unmark
 
-__all__ = ["SEAL", "WAIVER", "Proof", "opened", "sealed"]
+__all__ = ["SEAL", "WAIVER", "WAIVERS", "Proof", "opened", "proof_of", "sealed"]
 
-WAIVER: Final = base64.b64encode(b"skip_thought_signature_validator").decode()
-"""What Google documents for calls that Gemini didn't make itself, such as an earlier turn of another provider.
-
-Gemini 3 refuses a turn whose first call has no signature. Older models take it too.
-"""
-SEAL: Final = base64.b64encode(b"holdfast/").decode()
+SEAL: Final = base64.b64encode(b"holdfast:").decode()
 """How every sealed signature begins: nine bytes are twelve letters, without a remainder."""
 _ENCRYPTED: Final = "~"
 """Before an encrypted thought, which its issuer wants back in another field than a signature."""
+_WORDS: Final = (b"skip_thought_signature_validator", b"context_engineering_is_the_way_to_go")
+WAIVERS: Final = frozenset(
+    written for word in _WORDS for written in (word.decode(), base64.b64encode(word).decode())
+)
+"""What Google documents for calls that Gemini didn't make itself: as text, and as the bytes that the field holds.
+
+Gemini 3 refuses a turn whose first call has no signature. Older models take a waiver too.
+"""
+WAIVER: Final = base64.b64encode(_WORDS[0]).decode()
+"""The one that is written."""
 
 
 class Proof(NamedTuple):
@@ -34,23 +39,27 @@ class Proof(NamedTuple):
     encrypted: bool = False
 
 
-def sealed(proof: str, issuer: str, *, encrypted: bool) -> str:
-    """Another dialect's proof as this dialect's field holds it."""
+def sealed(proof: str, issuer: str, *, encrypted: bool = False) -> str:
+    """A proof as this dialect's field holds it. One that is still marked, as an answer was read, is sealed as well."""
     marked = mark(f"{_ENCRYPTED}{proof}" if encrypted else proof, issuer, DIALECT)
+    if not is_marked(marked):
+        return marked
     return base64.urlsafe_b64encode(marked.encode("utf-8", "replace")).decode()
 
 
-def opened(signature: str) -> Proof:
-    """What ``thoughtSignature`` holds in a request. What isn't sealed is Gemini's own."""
+def opened(signature: str) -> str:
+    """What ``thoughtSignature`` holds, with its mark if it is another dialect's."""
     if not signature.startswith(SEAL):
-        return Proof(signature, DIALECT)
+        return signature
+    bare = signature.rstrip("=").replace("-", "+").replace("_", "/")
     try:
-        padded = signature.rstrip("=") + "=" * (-len(signature.rstrip("=")) % 4)
-        marked = base64.b64decode(padded.replace("-", "+").replace("_", "/"), validate=True).decode()
+        return base64.b64decode(bare + "=" * (-len(bare) % 4), validate=True).decode()
     except (binascii.Error, UnicodeDecodeError):
-        return Proof(signature, DIALECT)
-    plain, issuer = unmark(marked, DIALECT)
-    if issuer == DIALECT:
-        return Proof(signature, DIALECT)
-    encrypted = plain.startswith(_ENCRYPTED)
+        return signature
+
+
+def proof_of(signature: str) -> Proof:
+    """What ``thoughtSignature`` holds in a request, and who can check it."""
+    plain, issuer = unmark(opened(signature), DIALECT)
+    encrypted = issuer != DIALECT and plain.startswith(_ENCRYPTED)
     return Proof(plain.removeprefix(_ENCRYPTED) if encrypted else plain, issuer, encrypted)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from msgspec.structs import replace
 
+from holdfast.dialects.calls import made_id
 from holdfast.dialects.gemini.answer import NO_CANDIDATE, told_word, write_created, write_usage_of
 from holdfast.dialects.gemini.citations import grounding_of
 from holdfast.dialects.gemini.errors import error_fields
@@ -102,7 +103,7 @@ class StreamEncoder:
                 choice = self._choices.get(event.choice)
                 if choice is None:
                     choice = self._choices[event.choice] = _ChoiceEncoder(event.choice)
-                fields = choice.fields(event, self._writer)
+                fields = choice.fields(event, self._writer, self._id)
                 return self._chunk([*self._silent_before(choice), fields]) if fields else b""
 
     def _silent_before(self, choice: _ChoiceEncoder) -> _Parts:
@@ -156,12 +157,15 @@ class _ChoiceEncoder:
         self._begun: set[int] = set()
         self._citations: list[Citation] = []
         self._finish: Finish | None = None
+        self._answer_id = ""
+        self._calls = 0
         self._met = False
         self._silent = False  # a blocked prompt has no candidate
         self._unsaid_calls = False
 
-    def fields(self, event: Any, writer: GeminiWriter) -> dict[str, Any]:
+    def fields(self, event: Any, writer: GeminiWriter, answer_id: str) -> dict[str, Any]:
         """The candidate in the chunk for ``event``; empty where there is none."""
+        self._answer_id = answer_id
         match event:
             case ChoiceStarted():
                 return {}
@@ -213,7 +217,7 @@ class _ChoiceEncoder:
                 return self._late(event, writer)
             part = event.part if isinstance(event, BlockStarted) else _IMPLIED[type(event)]
             self._begun.add(event.key)
-            block = self._open[event.key] = _Block(part)
+            block = self._open[event.key] = _Block(part, own=writer.own)
         return block.add(event, writer)
 
     def _late(self, event: Any, writer: GeminiWriter) -> _Parts:
@@ -221,20 +225,27 @@ class _ChoiceEncoder:
         part = _IMPLIED.get(type(event))
         if not isinstance(part, Text | Reasoning | Refusal):
             return []
-        block = self._open[event.key] = _Block(part)
+        block = self._open[event.key] = _Block(part, own=writer.own)
         return block.add(event, writer)
 
     def _close_before(self, key: int, writer: GeminiWriter) -> _Parts:
         """Another block begins or goes on: those before it are over, but for calls whose arguments aren't whole yet."""
         parts: _Parts = []
+        waiting = False  # calls keep their order
         for other in [each for each in self._open if each != key]:
-            if not self._open[other].complete:
-                break  # calls keep their order
+            block = self._open[other]
+            if isinstance(block.part, ToolCall) and (waiting or not block.complete):
+                waiting = True
+                continue
             parts += self._close(other, writer)
         return parts
 
     def _close(self, key: int, writer: GeminiWriter) -> _Parts:
         block = self._open.pop(key)
+        if isinstance(call := block.part, ToolCall):
+            if call.id is None and not writer.own:
+                block.part = replace(call, id=made_id(self._answer_id, self._index, self._calls))
+            self._calls += 1
         parts = block.rest(writer)
         self._unsaid_calls |= isinstance(block.part, ToolCall) and not parts
         return parts
@@ -245,19 +256,19 @@ class _Block:
 
     __slots__ = ("_encrypted", "_more", "_pieces", "_signature", "_waits", "part")
 
-    def __init__(self, part: Part) -> None:
+    def __init__(self, part: Part, *, own: bool) -> None:
         self.part = part
         self._pieces: list[str] = []
         self._encrypted: list[str] = []
         self._signature: list[str] = []
         self._more: dict[str, Any] = {}
-        # Leftovers of a text go with all of it: only its own dialect has any, and reads it again as one part.
-        self._waits = bool(part.extra) or not isinstance(part, Text | Reasoning | Refusal)
+        # Leftovers of a text go with all of it: its own dialect, which alone has any to say, reads it again as one part.
+        self._waits = (own and bool(part.extra)) or not isinstance(part, Text | Reasoning | Refusal)
 
     @property
     def complete(self) -> bool:
-        """Whether nothing of it can be missing, as far as can be seen from it."""
-        return not isinstance(self.part, ToolCall) or as_object(self._arguments()) is not None
+        """Whether the arguments are an object, so that nothing but their signature can follow."""
+        return as_object(self._arguments()) is not None
 
     def add(self, event: Any, writer: GeminiWriter) -> _Parts:
         """What of ``event`` goes out at once."""

@@ -42,7 +42,8 @@ THOUGHT, SUMMARY, ENCRYPTED = "reasoning.text", "reasoning.summary", "reasoning.
 def read_reasoning(message: Fields, *, answered: bool = False) -> tuple[tuple[Part, ...], str | None]:
     """The thoughts of a message, and the fields that said them (None: nothing was said)."""
     parts: list[Part] = [read_detail(detail, answered=answered) for detail in message.each(DETAILS)]
-    said = [DETAILS] if parts else []
+    numbers = None if answered else _unnumbered(parts)
+    said = [DETAILS if numbers is None else f"{DETAILS}[{numbers}]"] if parts else []
     text = joined(parts) if parts else None
     for name in PLAIN:
         plain = message.text(name)
@@ -58,6 +59,16 @@ def read_reasoning(message: Fields, *, answered: bool = False) -> tuple[tuple[Pa
     return tuple(parts), "+".join(said) or None
 
 
+def _unnumbered(parts: list[Part]) -> str | None:
+    """Takes the numbers of a stream's details, which callers hand back with them, out of ``parts``; None: not all have one."""
+    if not parts or not all(
+        isinstance(part, Reasoning) and type(part.extra.get("index")) is int for part in parts
+    ):
+        return None
+    numbers = [str(part.extra.pop("index")) for part in parts if isinstance(part, Reasoning)]
+    return ",".join(numbers)
+
+
 def write_reasoning(
     thoughts: Sequence[tuple[str, Part]], spelling: str | None, writer: ChatWriter
 ) -> dict[str, Any]:
@@ -68,9 +79,13 @@ def write_reasoning(
     parts = [part for _, part in kept]
     out: dict[str, Any] = {}
     for name in fields_of(parts, spelling):
-        if name == DETAILS:
-            details = (write_detail(part, writer, path) for path, part in kept)
-            out[name] = [detail for detail in details if detail is not None]
+        if name.startswith(DETAILS):
+            written = (write_detail(part, writer, path) for path, part in kept)
+            details = [detail for detail in written if detail is not None]
+            numbers = name[len(DETAILS) :].strip("[]").split(",")
+            if len(numbers) == len(details) and all(numbers):
+                details = [{**each, "index": int(at)} for each, at in zip(details, numbers, strict=True)]
+            out[DETAILS] = details
         elif (text := joined(parts)) or writer.own:
             out[name] = text
     return out
