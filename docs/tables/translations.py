@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 from docs.tables.markdown import table
 
+from holdfast.dialects.anthropic.fields import FIELDS as ANTHROPIC
 from holdfast.dialects.fields import HARMLESS, NEUTRAL, Cant, Said
+from holdfast.dialects.gemini.fields import FIELDS as GEMINI
 from holdfast.dialects.openai_chat.fields import FIELDS as OPENAI_CHAT
 
 if TYPE_CHECKING:
@@ -21,6 +23,8 @@ __all__ = ["PARTS", "SPOKEN"]
 
 SPOKEN: Final[Mapping[str, Table]] = {
     "openai_chat": OPENAI_CHAT,
+    "anthropic": ANTHROPIC,
+    "gemini": GEMINI,
 }
 """The dialects that are translated, by name."""
 

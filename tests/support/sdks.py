@@ -235,7 +235,7 @@ def _joined(details: list[dict[str, Any]]) -> list[dict[str, Any]]:
         known = out.setdefault((detail.get("type"), detail.get("index")), {})
         for name, value in detail.items():
             grows = name in ("text", "summary", "data", "signature") and isinstance(known.get(name), str)
-            known[name] = known[name] + value if grows and value else value
+            known[name] = known[name] + (value or "") if grows else value
     return list(out.values())
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from holdfast.dialects.gemini.codec import GeminiCodec
-from holdfast.model import Media, Message, OutputFormat, Request, Tool, ToolResult
+from holdfast.model import Media, Message, OutputFormat, Request, Tool, ToolChoice, ToolMode, ToolResult
 from holdfast.testing.conformance import asked, run_dialect_conformance
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ def test_gemini_conforms() -> None:
 def asked_of_gemini(request: Request) -> Any:
     """What a request asks, less what stands in the URL and what is the same by another name.
 
-    The model, and whether it streams, aren't in the body. A schema has no name, and its letter is always kept; arguments of
-    all functions fit, or of none; that several tools may be called is how it is.
+    The model, and whether it streams, aren't in the body. A schema has no name, and its letter is always kept. Arguments of
+    all functions fit, or of none, and to say so is to say that the model may call them, as it may anyway.
     """
     return asked(
         replace(
@@ -33,7 +33,9 @@ def asked_of_gemini(request: Request) -> Any:
             parallel_tool_calls=None,
             messages=tuple(_typed(message) for message in request.messages),
             tools=tuple(replace(tool, strict=None) for tool in request.tools if isinstance(tool, Tool)),
-            tool_choice=request.tool_choice and replace(request.tool_choice, extra={}),
+            tool_choice=None
+            if request.tool_choice == ToolChoice(mode=ToolMode.AUTO)
+            else request.tool_choice,
             output=request.output and _unnamed(request.output),
             metadata=None,
         )

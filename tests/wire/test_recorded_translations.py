@@ -20,15 +20,20 @@ if TYPE_CHECKING:
 
     from holdfast.model import Request
 
-RECORDED = {"openai_chat": CHAT}
+RECORDED = {"openai_chat": CHAT, "gemini": ("gemini",)}
+ASKS = ("/chat/completions", "/messages", ":generateContent", ":streamGenerateContent")
 LEAST = 0.6
 """The share of a dialect's recorded requests that any other has to be able to say, so that the test isn't about nothing."""
 
 
 def requests(name: str) -> Iterator[tuple[str, Any]]:
+    """What was asked; the model stands in the body, as the gateway puts it there where a dialect has it in the path."""
     for file in RECORDED[name]:
         for exchange in recordings(file):
-            yield exchange["id"], exchange["request"]
+            path = exchange["path"]
+            if path.endswith(ASKS):
+                named = {"model": path.rpartition("/")[2].partition(":")[0]} if ":" in path else {}
+                yield exchange["id"], {**exchange["request"], **named}
 
 
 def sent(request: Request, target: str, original: Any) -> Request | CantExpress:

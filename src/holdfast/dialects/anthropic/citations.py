@@ -37,7 +37,7 @@ def write_citation(citation: Citation, writer: Writer) -> dict[str, Any]:
         said = {"type": _ABROAD, "url": citation.url or "", "title": citation.title}
         return said | {"cited_text": citation.cited_text or "", "encrypted_index": ""}
     kind = citation.extra.get("type")
-    titled = _DOCUMENT if kind in _DOCUMENTS else _TITLE
+    titled = _DOCUMENT if isinstance(kind, str) and kind in _DOCUMENTS else _TITLE
     known = {"url": citation.url, titled: citation.title, "cited_text": citation.cited_text}
     return merged(known, citation.extra)
 

@@ -12,6 +12,13 @@ __all__ = ["DIFFERENCES"]
 
 DIFFERENCES = (
     Difference(
+        "base64 in its usual alphabet",
+        Where.REQUEST,
+        r"contents\[\]\.parts\[\]\.(functionResponse\.parts\[\]\.)?inlineData\.data",
+        (Change.CHANGED,),
+        "Google's SDKs send the alphabet for URLs, which other providers refuse; Google takes both.",
+    ),
+    Difference(
         "what goes without saying",
         Where.ANSWER,
         r"candidates|candidates\[\]\.(index|content|content\.role)",

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
+
 from holdfast.dialects.openai_chat.names import DIALECT
 from holdfast.dialects.openai_chat.signed import issuer_of, whose
 from holdfast.dialects.openai_chat.writer import ChatWriter, opaque_name
@@ -59,36 +61,54 @@ def read_reasoning(message: Fields, *, answered: bool = False) -> tuple[tuple[Pa
     return tuple(parts), "+".join(said) or None
 
 
-def _unnumbered(parts: list[Part]) -> str | None:
-    """Takes the numbers of a stream's details, which callers hand back with them, out of ``parts``; None: not all have one."""
-    if not parts or not all(
-        isinstance(part, Reasoning) and type(part.extra.get("index")) is int for part in parts
-    ):
-        return None
-    numbers = [str(part.extra.pop("index")) for part in parts if isinstance(part, Reasoning)]
-    return ",".join(numbers)
+def _taken_aside(parts: list[Part]) -> str:
+    """What details have beside what they say, their number and their format, taken out of ``parts`` as one word for each.
+
+    Callers hand both back as a stream told them. No other dialect has a place for them, nor any use.
+    """
+    return ",".join(_aside(part) if isinstance(part, Reasoning) else _NOTHING for part in parts)
+
+
+def _aside(part: Reasoning) -> str:
+    index, format_ = part.extra.get("index"), part.extra.get("format")
+    number = word = ""
+    if type(index) is int:
+        number = str(part.extra.pop("index"))
+    if isinstance(format_, str) and _WORD.fullmatch(format_):
+        word = part.extra.pop("format")
+    return f"{number}:{word}"
 
 
 def write_reasoning(
     thoughts: Sequence[tuple[str, Part]], spelling: str | None, writer: ChatWriter
 ) -> dict[str, Any]:
     """The fields that say ``thoughts`` (paths and Reasoning, or Opaque ones of this place), spelled as they were."""
-    kept = [(path, part) for path, part in thoughts if _may_be_said(part, writer, path)]
+    asides = _asides(spelling, len(thoughts))
+    kept = [
+        (path, part, aside)
+        for (path, part), aside in zip(thoughts, asides, strict=True)
+        if _may_be_said(part, writer, path, aside)
+    ]
     if not kept:
         return {}
-    parts = [part for _, part in kept]
+    parts = [part for _, part, _ in kept]
     out: dict[str, Any] = {}
     for name in fields_of(parts, spelling):
-        if name.startswith(DETAILS):
-            written = (write_detail(part, writer, path) for path, part in kept)
-            details = [detail for detail in written if detail is not None]
-            numbers = name[len(DETAILS) :].strip("[]").split(",")
-            if len(numbers) == len(details) and all(numbers):
-                details = [{**each, "index": int(at)} for each, at in zip(details, numbers, strict=True)]
-            out[DETAILS] = details
+        if name == DETAILS:
+            details = (write_detail(part, writer, path, aside=aside) for path, part, aside in kept)
+            out[name] = [detail for detail in details if detail is not None]
         elif (text := joined(parts)) or writer.own:
             out[name] = text
     return out
+
+
+def _asides(spelling: str | None, count: int) -> list[dict[str, Any]]:
+    """For each of ``count`` details what was taken aside; nothing where they aren't those that were read."""
+    listed = (spelling or "").partition("[")[2].partition("]")[0].split(",")
+    if len(listed) != count:
+        return [{} for _ in range(count)]
+    pairs = (word.partition(":") for word in listed)
+    return [({"index": int(at)} if at else {}) | ({"format": said} if said else {}) for at, _, said in pairs]
 
 
 def _may_be_said(part: Part, writer: ChatWriter, path: str) -> bool:
@@ -169,6 +189,8 @@ def write_detail(
         return None
     assert isinstance(part, Reasoning)  # noqa: S101  # for the type checker: callers pass nothing else
     extra = writer.leftovers(part.extra, path)
+    if not writer.own and part.signature is not None:
+        part = replace(part, summary=False)  # only a thought's text is signed here, whatever others call it
     kind = kind or detail_kind(part)
     plain = begun or _says_its_issuer(part)
     encrypted, signature = (
