@@ -457,6 +457,33 @@ def test_only_the_targets_own_proofs_are_sent_to_it() -> None:
     ]
 
 
+def test_a_details_number_and_format_are_no_hindrance_elsewhere() -> None:
+    """Callers hand back what a stream of OpenRouter's told them; both say nothing to anybody else."""
+    details = [
+        {
+            "type": "reasoning.text",
+            "text": "a",
+            "signature": "s",
+            "format": "anthropic-claude-v1",
+            "index": 0,
+        },
+        {"type": "reasoning.summary", "summary": "b", "format": "openai-responses-v1", "index": -1},
+        {"type": "reasoning.text", "text": "c"},
+        {"type": "reasoning.odd", "index": 3},
+        {"type": "reasoning.text", "text": "d", "format": None, "index": "4"},
+        {"type": "reasoning.text", "text": "e", "format": "no word"},
+    ]
+    request = decode(messages=[{"role": "assistant", "content": "x", "reasoning_details": details}])
+    assert encode(request)["messages"][0]["reasoning_details"] == details
+    assert [part.extra for part in request.messages[0].parts if isinstance(part, Reasoning)] == [
+        {}, {}, {}, {"format": None, "index": "4"}, {"format": "no word"},
+    ]  # fmt: skip  # a list reads better packed
+    assert locate(request, "messages[0].parts[1]") == "messages[0].reasoning_details[1]"
+    changed = replace(request.messages[0], parts=request.messages[0].parts[1:2])
+    (kept,) = encode(replace(request, messages=(changed,)))["messages"][0]["reasoning_details"]
+    assert kept == {"type": "reasoning.summary", "summary": "b"}, "numbers of other details aren't its own"
+
+
 def test_one_of_some_tools_comes_back() -> None:
     some = ToolChoice(mode=ToolMode.NAMED, names=("f", "g"))
     written = encode(Request(model="m", messages=(HELLO,), tool_choice=some))

@@ -49,8 +49,8 @@ def _field(part: Part, message: Message) -> str:
     if isinstance(part, ToolCall) or place == "tool_calls":
         return spelling.get("tool_calls", "tool_calls[]")
     if isinstance(part, Reasoning) or place == DETAILS:
-        first = spelling.get(SPELLING, DETAILS).partition("+")[0]
-        return f"{first}[]" if first == DETAILS else first
+        first = spelling.get(SPELLING, DETAILS)
+        return f"{DETAILS}[]" if first.startswith(DETAILS) else first.partition("+")[0]
     for kind, name, field in (
         (Refusal, "refusal", "refusal"),
         (Audio, "audio", "audio"),

@@ -1,12 +1,13 @@
 """Reasoning in all its spellings: ``reasoning_content`` (DeepSeek), ``reasoning`` and ``reasoning_details`` (OpenRouter).
 
 Servers say the same thought in several fields at once. The model holds it once; which fields said it is the message's
-``spelling["reasoning"]``, their names joined by ``+``.
+``spelling["reasoning"]``, their names joined by ``+``; behind ``reasoning_details`` stands each detail's number and format.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import re
+from typing import TYPE_CHECKING, Any, Final
 
 from msgspec.structs import replace
 
@@ -17,7 +18,7 @@ from holdfast.dialects.writing import merged
 from holdfast.model import Opaque, Part, Reasoning
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from holdfast.dialects.reading import Fields
 
@@ -38,14 +39,18 @@ DETAILS = "reasoning_details"
 PLAIN = ("reasoning_content", "reasoning")
 SPELLING = "reasoning"
 """The key in a message's ``spelling``."""
+_NO_ASIDE: Final[Mapping[str, Any]] = {}
+_NOTHING: Final = ":"
+_WORD: Final = re.compile(r"[\w.-]{1,64}")
 THOUGHT, SUMMARY, ENCRYPTED = "reasoning.text", "reasoning.summary", "reasoning.encrypted"
 
 
 def read_reasoning(message: Fields, *, answered: bool = False) -> tuple[tuple[Part, ...], str | None]:
     """The thoughts of a message, and the fields that said them (None: nothing was said)."""
     parts: list[Part] = [read_detail(detail, answered=answered) for detail in message.each(DETAILS)]
-    numbers = None if answered else _unnumbered(parts)
-    said = [DETAILS if numbers is None else f"{DETAILS}[{numbers}]"] if parts else []
+    said = [DETAILS] if parts else []
+    if parts and not answered and (aside := _taken_aside(parts)).strip(":,"):
+        said = [f"{DETAILS}[{aside}]"]
     text = joined(parts) if parts else None
     for name in PLAIN:
         plain = message.text(name)
@@ -111,27 +116,27 @@ def _asides(spelling: str | None, count: int) -> list[dict[str, Any]]:
     return [({"index": int(at)} if at else {}) | ({"format": said} if said else {}) for at, _, said in pairs]
 
 
-def _may_be_said(part: Part, writer: ChatWriter, path: str) -> bool:
+def _may_be_said(part: Part, writer: ChatWriter, path: str, aside: Mapping[str, Any]) -> bool:
     """Whether the thought is everybody's, or its reader's own; a request's reader can't use what another signed."""
     if writer.answered or not isinstance(part, Reasoning):
         return True
     if part.signature is None and part.encrypted is None:
         return True
-    if writer.issuer(part.signed_by) == DIALECT or _says_its_issuer(part):
+    if writer.issuer(part.signed_by) == DIALECT or _says_its_issuer(part, aside):
         return True
     writer.refuse(path, "reasoning.foreign")
     return False
 
 
-def _says_its_issuer(part: Reasoning) -> bool:
+def _says_its_issuer(part: Reasoning, aside: Mapping[str, Any]) -> bool:
     """OpenRouter's: it passes the proof on to the issuer that it names."""
-    return part.signed_by is not None and issuer_of(part.extra.get("format")) == part.signed_by
+    return part.signed_by is not None and issuer_of(aside.get("format")) == part.signed_by
 
 
 def fields_of(parts: Sequence[Part], spelling: str | None) -> list[str]:
     """Where to say ``parts``: as they were said, else where most clients look, with details if only those can hold it."""
     if spelling is not None:
-        return spelling.split("+")
+        return [name.partition("[")[0] for name in spelling.split("+")]
     only_details = any(
         not isinstance(part, Reasoning) or part.signature is not None or part.encrypted is not None
         for part in parts
@@ -179,7 +184,13 @@ def read_detail(detail: Fields, *, answered: bool) -> Reasoning | Opaque:
 
 
 def write_detail(
-    part: Part, writer: ChatWriter, path: str, kind: str | None = None, *, begun: bool = False
+    part: Part,
+    writer: ChatWriter,
+    path: str,
+    kind: str | None = None,
+    *,
+    begun: bool = False,
+    aside: Mapping[str, Any] = _NO_ASIDE,
 ) -> dict[str, Any] | None:
     """The detail for ``part``; ``kind`` where it continues one of that type, ``begun`` where it continues its proof."""
     if isinstance(part, Opaque):
@@ -192,7 +203,7 @@ def write_detail(
     if not writer.own and part.signature is not None:
         part = replace(part, summary=False)  # only a thought's text is signed here, whatever others call it
     kind = kind or detail_kind(part)
-    plain = begun or _says_its_issuer(part)
+    plain = begun or _says_its_issuer(part, aside)
     encrypted, signature = (
         None if proof is None else writer.proof(proof, part.signed_by, begun=plain)
         for proof in (part.encrypted, part.signature)
@@ -201,7 +212,7 @@ def write_detail(
     field = "summary" if part.summary else "text"
     if part.text or (kind != ENCRYPTED and field not in extra):  # a null text stays null
         known[field] = part.text
-    return merged(known, extra)
+    return merged(known | dict(aside), extra)
 
 
 def detail_kind(part: Reasoning) -> str:
