@@ -122,8 +122,10 @@ LOSSLESS_REQUESTS = {
     ),
     "results": parts(
         *({"functionResponse": {"name": "f", "response": response}} for response in (
-            {}, {"output": "a"}, {"output": '{"a":1}'}, {"output": {"a": 1}}, {"output": [1]}, {"output": None}, {"output": ""},
-            {"error": "e"}, {"error": {"code": 1}}, {"output": 1, "error": 2}, {"a": {"b": 1.5}}, {"output": "{}"}, {"error": ""},
+            {}, {"output": "a"}, {"output": '{"a":1}'}, {"output": {"a": 1}}, {"output": [1]}, {"output": None},
+            {"output": ""},
+            {"error": "e"}, {"error": {"code": 1}}, {"output": 1, "error": 2}, {"a": {"b": 1.5}}, {"output": "{}"},
+            {"error": ""},
         )),
         {"functionResponse": {"id": "1", "name": "f", "scheduling": "SILENT"}},
         {"functionResponse": {"name": "f", "response": {"a": 1}, "parts": [
@@ -157,7 +159,8 @@ LOSSLESS_ANSWERS = {
     "what stands beside": {
         "candidates": [
             CANDIDATE
-            | {"avgLogprobs": -0.5, "logprobsResult": {"chosenCandidates": []}, "citationMetadata": {"citationSources": [{}]}}
+            | {"avgLogprobs": -0.5, "logprobsResult": {"chosenCandidates": []}}
+            | {"citationMetadata": {"citationSources": [{}]}}
         ],
         "modelStatus": {"modelStage": "STABLE"},
         "responseId": "r", "modelVersion": "m",
