@@ -10,32 +10,52 @@ from hypothesis import given
 from tests.wire.speakers import SPEAKERS
 
 from holdfast.dialects.fields import NEUTRAL, Cant, Said
+from holdfast.dialects.openai_chat.parts import part_name
 from holdfast.dialects.writing import Drops
 from holdfast.errors import CantExpress
-from holdfast.model import Request, ToolCall
+from holdfast.model import Audio, File, Image, Request, ToolCall, ToolResult, Video
 from holdfast.testing.conversations import ADDITIONS, conversations
 from holdfast.testing.said import said, says
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 PROOFS = {"reasoning.signature", "reasoning.encrypted", "reasoning.foreign", "tool_call.signature"}
 """Whose they are changes with whom they are sent to."""
 WAIVED = {"tool_call.signature"}
 """A dialect may put something in the place of a signature that isn't there."""
-KEPT_BY_ONE = {"image.file_id", "file.file_id"}
-"""Ids mean something only to the provider that keeps what they name."""
 
 
 def unsayable(request: Request, target: str) -> set[str]:
     """The fields of ``request`` that the table of ``target`` doesn't promise to carry from the request's dialect."""
     _, table = SPEAKERS[target]
     names = {name for name in NEUTRAL if says(request, name, target) and isinstance(table[name], Cant)}
-    if request.dialect not in (None, target):
-        names |= {name for name in KEPT_BY_ONE if says(request, name, target)}
+    if request.dialect not in (
+        None,
+        target,
+    ):  # ids mean something only to the provider that keeps what they name
+        names |= {part_name(part) for part in _media(request) if part.data is None and part.url is None}
     if any(_foreign(call, request, target) for message in request.messages for call in message.parts):
         names.add("tool_call.signature")
-    return names
+    return names | _unnamed(request)
+
+
+def _media(request: Request) -> Iterator[Image | Audio | File | Video]:
+    for message in request.messages:
+        for part in message.parts:
+            for each in part.parts if isinstance(part, ToolResult) else (part,):
+                if isinstance(each, Image | Audio | File | Video):
+                    yield each
+
+
+def _unnamed(request: Request) -> set[str]:
+    """Ways to give sound and film that the vocabulary has no name for, since one dialect alone knows them."""
+    return {
+        name
+        for part in _media(request)
+        if isinstance(part, Audio | Video) and part.data is None
+        for name in ("audio.data", "video.data", part_name(part))
+    }
 
 
 def _foreign(part: Any, request: Request, target: str) -> bool:
