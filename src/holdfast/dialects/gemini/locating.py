@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 from holdfast.dialects.gemini.config import CONFIG, SAMPLING
 from holdfast.dialects.gemini.spelt import snake
-from holdfast.model import Role
+from holdfast.dialects.gemini.tools import groups_of
+from holdfast.model import Role, Tool
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,11 +58,13 @@ def _written(request: Request, path: str) -> str:
 
 
 def _tool(request: Request, at: int, rest: str) -> str:
-    """The item of ``tools`` that holds the tool number ``at``."""
-    groups = [int(size) for size in request.spelling.get("tools", "").split() if size.isdigit()]
+    """Where the tool number ``at`` stands: an item of ``tools`` may hold several functions, and one tool more."""
+    if at >= len(request.tools):
+        return f"tools[{at}]{rest}"
     before = 0
-    for item, size in enumerate(groups):
+    for item, size in enumerate(groups_of(request.tools, request.spelling)):
         if at < before + size:
-            return f"tools[{item}]{rest}"
+            function = isinstance(request.tools[at], Tool)
+            return f"tools[{item}]" + (f".functionDeclarations[{at - before}]" if function else "") + rest
         before += size
-    return f"tools[0]{rest}" if not groups else f"tools[{at}]{rest}"
+    return f"tools[{at}]{rest}"

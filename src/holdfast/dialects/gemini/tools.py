@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from holdfast.dialects.gemini.writer import GeminiWriter
     from holdfast.dialects.reading import Fields
 
-__all__ = ["read_choice", "read_tools", "write_choice", "write_tools"]
+__all__ = ["groups_of", "read_choice", "read_tools", "write_choice", "write_tools"]
 
 _SCHEMA, _JSON_SCHEMA = "parameters", "parametersJsonSchema"
 _AS_SCHEMA, _VERBATIM = "Schema", "verbatim"
@@ -54,12 +54,9 @@ def read_tools(fields: Fields, spelling: dict[str, str]) -> tuple[Tool | OpaqueT
 def write_tools(
     tools: Sequence[Tool | OpaqueTool], writer: GeminiWriter, spelling: dict[str, str]
 ) -> list[dict[str, Any]] | None:
-    groups = [int(size) for size in spelling.get("tools", "").split()]
-    if sum(groups) != len(tools):  # changed since it was read
-        groups = _usual_groups(tools)
     out: list[dict[str, Any]] = []
     at = 0
-    for size in groups:
+    for size in groups_of(tools, spelling):
         functions: list[dict[str, Any]] = []
         beside: dict[str, Any] = {}
         for place in range(at, at + size):
@@ -165,6 +162,12 @@ def _write_function(tool: Tool, writer: GeminiWriter, path: str, spelt: str | No
     else:
         known[_SCHEMA] = as_google(tool.parameters) if spelt == _AS_SCHEMA else tool.parameters
     return merged(known, writer.leftovers(tool.extra, path))
+
+
+def groups_of(tools: Sequence[Tool | OpaqueTool], spelling: Mapping[str, str]) -> list[int]:
+    """How many of the tools share each item, as they came; as usual where the tools have changed since."""
+    came = [int(size) for size in spelling.get("tools", "").split()]
+    return came if came and sum(came) == len(tools) else _usual_groups(tools)
 
 
 def _usual_groups(tools: Sequence[Tool | OpaqueTool]) -> list[int]:
