@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -9,7 +10,12 @@ import msgspec
 
 from holdfast import __version__
 from holdfast.clock import SystemClock, system_rng
+from holdfast.dialects.anthropic import Anthropic
+from holdfast.dialects.count_tokens import AnthropicCountTokens, GeminiCountTokens
+from holdfast.dialects.gemini import Gemini
 from holdfast.dialects.openai_chat import OpenAIChat
+from holdfast.dialects.openai_embeddings import OpenAIEmbeddings
+from holdfast.dialects.openai_responses import OpenAIResponses
 from holdfast.engine.endpoint import Endpoint
 from holdfast.engine.engine import Engine
 from holdfast.engine.route import Routes
@@ -30,26 +36,18 @@ if TYPE_CHECKING:
 __all__ = ["DIALECTS", "App", "endpoints_of"]
 
 
-def _landed():
-    import importlib
-
-    for module, names in (
-        ("anthropic", ["Anthropic"]),
-        ("gemini", ["Gemini"]),
-        ("openai_responses", ["OpenAIResponses"]),
-        ("openai_embeddings", ["OpenAIEmbeddings"]),
-        ("count_tokens", ["AnthropicCountTokens", "GeminiCountTokens"]),
-    ):
-        try:
-            found = importlib.import_module(f"holdfast.dialects.{module}")
-        except Exception:
-            continue
-        for name in names:
-            if hasattr(found, name):
-                yield getattr(found, name)()
-
-
-DIALECTS: Mapping[str, Dialect] = {dialect.name: dialect for dialect in (OpenAIChat(), *_landed())}
+DIALECTS: Mapping[str, Dialect] = {
+    dialect.name: dialect
+    for dialect in (
+        OpenAIChat(),
+        Anthropic(),
+        Gemini(),
+        OpenAIResponses(),
+        OpenAIEmbeddings(),
+        AnthropicCountTokens(),
+        GeminiCountTokens(),
+    )
+}
 """Every wire format that callers and providers may speak, by its name in the configuration."""
 
 
@@ -84,7 +82,7 @@ class App(msgspec.Struct, kw_only=True):
         rng = rng if rng is not None else system_rng()
         overrides, _ = parse_overrides(config.prices)  # problems were reported when the file was read
         book = PriceBook(overrides)
-        book.load()
+        await asyncio.to_thread(book.load)  # reading the prices takes a third of a second
         if ledger is None:
             ledger = await _open_ledger(config, clock, rng)
         if transport is None:
@@ -130,7 +128,6 @@ def endpoints_of(provider: Provider) -> list[Endpoint]:
         _endpoint(provider, deployment, dialect)
         for deployment in provider.deployments
         for dialect in sorted(provider.row.doors, key=lambda name: name != provider.row.dialect)
-        if dialect in DIALECTS
     ]
 
 
@@ -149,6 +146,8 @@ def _endpoint(provider: Provider, deployment: Deployment, dialect: str) -> Endpo
         name, prefix = _AUTH[deployment.auth]
         headers[name] = prefix + deployment.key.reveal().encode()
         secrets.append(deployment.key)
+    if deployment.proxy is not None:  # in the clear it sees every request, and may quote its login back
+        secrets += deployment.proxy.secrets
     headers |= {name.encode(): value.reveal().encode() for name, value in deployment.headers.items()}
     return Endpoint(
         provider=provider.name,

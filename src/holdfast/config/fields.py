@@ -39,6 +39,8 @@ _OURS: Final = frozenset(
         "accept-encoding",
         "te",
         "upgrade",
+        "proxy-authorization",
+        "proxy-connection",
     )
 )
 """Headers that frame the message: ours to write, or the connection breaks."""

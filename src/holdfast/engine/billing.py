@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from holdfast.errors import ProviderError
+from holdfast.errors import ConnectFailed, ProviderError
 from holdfast.providers.models import max_output
 
 if TYPE_CHECKING:
@@ -42,14 +42,18 @@ def settle(
     sent: bool,
     status: int | None,
     at_ns: int,
+    free: bool = False,
 ) -> Bill:
     """The bill of one attempt that is over; ``status`` is the provider's, if it answered.
 
     Usage that arrived is exact, whatever became of the attempt. What was never sent costs nothing, nor does an error
     status. Whatever was sent and not accounted for (cut, cancelled, unanswered, complete without usage, or ended by an
     error inside a 200, up to which the provider may have worked) counts at its upper bound.
+    What providers do for nothing (``free``) costs nothing.
     An alias that has no price is priced as the model that the answer names (``answered_as``).
     """
+    if free:
+        return _NOTHING
     if usage is not None:
         price = book.price(target.provider, target.model, at_ns)
         if price is None and answered_as:
@@ -61,7 +65,7 @@ def settle(
             return Bill(cost.nano, "provider", cost.price_id)
         # A usage that can't be believed is no usage: fall through to the bound.
     refused = isinstance(error, ProviderError) and status is not None and not 200 <= status < 300
-    if refused or not sent:
+    if refused or not sent or isinstance(error, ConnectFailed):  # a proxy's own refusal comes after sending
         return _NOTHING
     return bound(book, target, envelope, at_ns=at_ns)
 

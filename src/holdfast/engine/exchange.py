@@ -445,6 +445,7 @@ class Exchange:
             sent=attempt.sent,
             status=attempt.status,
             at_ns=attempt.started_ns,
+            free=call.dialect.free,
         )
         now = engine.clock.monotonic()
         row = AttemptRow(
@@ -506,11 +507,12 @@ class Exchange:
 
     def _write_intent(self) -> Intent:
         engine, call = self._engine, self.call
-        bounds = [
-            bound(engine.book, target, call.envelope, at_ns=call.started_ns)
-            for target in call.resolved.targets
-        ]
-        amounts = [bill.nano for bill in bounds]
+        amounts: list[int | None] = [0]
+        if not call.dialect.free:
+            amounts = [
+                bound(engine.book, target, call.envelope, at_ns=call.started_ns).nano
+                for target in call.resolved.targets
+            ]
         return Intent(
             id=call.id,
             started_ns=call.started_ns,

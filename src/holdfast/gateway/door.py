@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 from msgspec.structs import replace
 
+from holdfast.dialects.gemini.array import ArrayFraming
 from holdfast.engine.attempt import Limits
 from holdfast.engine.exchange import KEEPALIVE_S, Call
 from holdfast.errors import (
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
     from holdfast.app import App
     from holdfast.config import Key
-    from holdfast.dialects.gemini.array import ArrayFraming
     from holdfast.engine.exchange import Exchange
     from holdfast.gateway.asgi import Request
     from holdfast.gateway.paths import Place
@@ -67,7 +67,7 @@ class Door:
         """
         body = await read_body(request, limit=self._max_body, read_s=self._read_s)
         exchange = self._app.engine.exchange(self._call(request, place, key, body))
-        run = Running(request, exchange, _array() if place.array else None)
+        run = Running(request, exchange, ArrayFraming() if place.array else None)
         running.add(run)
         try:
             await run.relay()
@@ -109,12 +109,6 @@ class Door:
             headers=_forwarded(headers, dialect.forwarded) if dialect.forwarded else (),
             query=place.query,
         )
-
-
-def _array() -> ArrayFraming:
-    from holdfast.dialects.gemini.array import ArrayFraming
-
-    return ArrayFraming()
 
 
 class Running:

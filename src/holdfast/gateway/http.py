@@ -76,8 +76,7 @@ class Gateway:
             path=path,
             headers=headers,
             query=query,
-            voice=DIALECTS.get(place.dialect if place is not None else dialect_of(path, headers))
-            or DIALECTS["openai_chat"],
+            voice=DIALECTS[place.dialect if place is not None else dialect_of(path, headers)],
             receive=receive,
             send=send,
             started_at=app.clock.monotonic(),
