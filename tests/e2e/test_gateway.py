@@ -204,10 +204,13 @@ class TestDocument:
         """Each operation is served, with a status that it names; every other method isn't."""
         for path, operations in get(gateway, "/openapi.json").json["paths"].items():
             for method in ("get", "post", "put", "delete"):
-                body = chat("ok") if path.endswith("completions") and method == "post" else b""
-                answer = asyncio.run(ask(gateway.port, body, method=method.upper(), path=path))
+                chats = path.endswith("completions") and method == "post"
+                filled = path.replace("{model}", "ok")
+                body = chat("ok") if chats else b""
+                answer = asyncio.run(ask(gateway.port, body, method=method.upper(), path=filled))
                 if method in operations:
-                    assert answer.status == 200
+                    # An empty body is no request of any dialect: what each one answers is tested where its provider is.
+                    assert answer.status == (200 if chats or method == "get" else 400)
                     assert str(answer.status) in operations[method]["responses"]
                 else:
                     assert answer.status == 405

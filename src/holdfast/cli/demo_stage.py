@@ -85,6 +85,7 @@ def _document(url: str) -> dict[str, Any]:
         "routes": {
             ROUTE: {
                 "targets": [f"{actor.provider}/{actor.model}" for actor in CAST],
+                "max_output_tokens": 200,  # bounds what an attempt without an answer may have cost
                 "on_break": "buffer",  # so that an answer which breaks in the middle can come from somebody else
                 "timeouts": limits,
                 "retry": {"max_retries": 1, "base_s": 0.05, "max_s": 0.5, "max_attempts": 8},

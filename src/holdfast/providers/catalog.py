@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "COMPATIBLE",
     "DIALECTS",
+    "MEDIA",
     "ORDER",
     "PROVIDERS",
     "Door",
@@ -37,6 +38,8 @@ __all__ = [
 
 MaxTokensField = Literal["max_tokens", "max_completion_tokens"]
 DialectName = Literal["openai_chat", "anthropic", "gemini"]
+MEDIA: tuple[str, ...] = ("image", "audio", "file", "video")
+"""Kinds of part that a provider may not take."""
 Auth = Literal["bearer", "x-api-key", "x-goog-api-key", "api-key"]
 """How a key travels: as a bearer token, or alone in a header of that name."""
 
@@ -78,8 +81,12 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     max_tokens_field: MaxTokensField = "max_tokens"
     """What to call the output limit when *we* set one; the caller's own spelling always travels as it is."""
     unsupported: tuple[str, ...] = ()
-    """Fields that its dialect has and it doesn't take: parameters' names, and ``image``, ``audio``, ``file``, ``video``."""
+    """Fields that its dialect has and it doesn't take: parameters' names, and :data:`MEDIA`."""
 
+
+# Default models: cheap, and such that a request written for another provider's model fares well, since requests fall back to
+# them. Newer small models are cheaper and refuse what others take: OpenAI's since 5.6 tools beside reasoning in this format,
+# Anthropic's since Haiku 5.5 any temperature.
 
 _OPENAI_DOORS = {
     "openai_chat": Door("/chat/completions"),
@@ -104,7 +111,7 @@ _ROWS = (
         doors=_OPENAI_DOORS,
         key_env=("OPENAI_API_KEY",),
         base_url_env="OPENAI_BASE_URL",
-        default_model="gpt-5-mini",
+        default_model="gpt-5.4-mini",
         # Reasoning models answer `max_tokens` with a 400; every chat model knows the newer name.
         max_tokens_field="max_completion_tokens",
     ),
@@ -127,8 +134,8 @@ _ROWS = (
         base_url="https://api.deepseek.com",
         doors={name: _OPENAI_DOORS[name] for name in ("openai_chat", "openai_responses")},
         key_env=("DEEPSEEK_API_KEY",),
-        default_model="deepseek-v4-flash",
-        unsupported=("image", "audio", "file", "video"),  # its API reference has text parts only
+        default_model="deepseek-flash",
+        unsupported=("audio", "file", "video"),  # its guide has text and image parts
     ),
     Provider(
         name="gemini",
@@ -136,10 +143,10 @@ _ROWS = (
         base_url="https://generativelanguage.googleapis.com/v1beta",
         doors=_GEMINI_DOORS,
         auth="x-goog-api-key",
-        key_env=("GEMINI_API_KEY", "GOOGLE_API_KEY"),
+        key_env=("GEMINI_API_KEY", "GOOGLE_API_KEY"),  # its SDK looks for both: the one that can't be Maps' goes first
         base_url_env="GOOGLE_GEMINI_BASE_URL",
         base_url_end="/v1beta",
-        default_model="gemini-2.5-flash",
+        default_model="gemini-3.5-flash-lite",
     ),
     Provider(
         name="azure",
@@ -153,7 +160,7 @@ _ROWS = (
         key_env=("AZURE_OPENAI_API_KEY",),
         base_url_env="AZURE_OPENAI_ENDPOINT",
         api_version_env="OPENAI_API_VERSION",
-        default_model="gpt-5-mini",
+        default_model="gpt-5.4-mini",
         max_tokens_field="max_completion_tokens",
     ),
     Provider(
@@ -162,7 +169,7 @@ _ROWS = (
         base_url="https://openrouter.ai/api/v1",
         doors=_OPENAI_DOORS,
         key_env=("OPENROUTER_API_KEY",),
-        default_model="openai/gpt-5-mini",
+        default_model="openai/gpt-5.4-mini",
     ),
 )
 
