@@ -17,12 +17,15 @@ from holdfast.model import (
     Answer,
     BlockStarted,
     Choice,
+    ChoiceStarted,
+    CitationDelta,
     Ended,
     Finish,
     Finished,
     FinishReason,
     Image,
     Message,
+    Ping,
     Reasoning,
     ReasoningOptions,
     Refusal,
@@ -37,6 +40,7 @@ from holdfast.model import (
     ToolChoice,
     ToolMode,
     ToolResult,
+    fold,
 )
 
 CODEC = GeminiCodec()
@@ -396,10 +400,36 @@ def test_grounding_is_cited_in_whole_and_in_pieces() -> None:
     assert isinstance(text, Text)
     (cited,) = text.citations
     assert (cited.url, cited.title, cited.start, cited.end) == ("u", "t", 0, 5)
-    events = CODEC.stream_decoder().feed(b"data: " + json.dumps(body).encode() + b"\n\n")
-    again = CODEC.stream_decoder().feed(b"data: " + json.dumps(body).encode() + b"\n\n" * 2)
-    assert [type(event) for event in events] == [type(event) for event in again]
-    assert sum(type(event).__name__ == "CitationDelta" for event in events) == 1
+    events = decoded(body, body)
+    assert [event.citation for event in events if isinstance(event, CitationDelta)] == [cited], "repeated"
+
+
+def decoded(*chunks: dict[str, Any]) -> list[Any]:
+    decoder = CODEC.stream_decoder()
+    return decoder.feed(b"".join(b"data: " + json.dumps(chunk).encode() + b"\n\n" for chunk in chunks))
+
+
+def test_a_signed_part_is_not_joined_with_others() -> None:
+    said = (
+        {"text": "a"},
+        {"text": "b", "thoughtSignature": "s"},
+        {"text": "c"},
+        {"text": "", "thoughtSignature": "t"},
+    )
+    answer = fold(decoded(*({"candidates": [{"content": {"parts": [part]}}]} for part in said)))
+    texts = [part for part in answer.choices[0].parts if isinstance(part, Text)]
+    assert [(text.text, text.signature) for text in texts] == [("a", None), ("b", "s"), ("c", "t")]
+
+
+def test_candidates_come_up_in_their_order() -> None:
+    started = [ChoiceStarted(choice=0), ChoiceStarted(choice=1)]
+    first, *_ = streamed(*started, TextDelta(choice=1, key=0, text="x"))
+    assert [candidate["index"] for candidate in first["candidates"]] == [0, 1]
+
+
+def test_a_ping_is_a_blank_line() -> None:
+    """Google's SDKs take a comment for JSON, and fail."""
+    assert CODEC.stream_encoder().encode(Ping()).isspace()
 
 
 def test_a_list_of_one_is_that_one_and_others_are_no_answer() -> None:
