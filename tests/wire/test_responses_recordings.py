@@ -1,4 +1,4 @@
-"""Every recorded exchange of /responses is read as what it was: usage, ending, text and errors, however the bytes are cut."""
+"""Every recorded exchange of /responses is read as what it was, however the bytes are cut."""
 
 from __future__ import annotations
 
