@@ -1,46 +1,58 @@
-"""The Anthropic codec keeps what every dialect's codec must."""
+"""The Anthropic codec keeps every promise of a codec."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from msgspec.structs import replace
 
 from holdfast.dialects.anthropic.codec import AnthropicCodec
+from holdfast.model import Answer, OutputKind, Request, ToolChoice, ToolMode
 from holdfast.testing.conformance import asked, run_dialect_conformance, told
 
-if TYPE_CHECKING:
-    from holdfast.model import Answer, Request
+
+def asked_of_anthropic(request: Request) -> Any:
+    """What a request asks, less what goes without saying there: usage is always told, and an answer is text."""
+    output, choice = request.output, request.tool_choice
+    if output is not None and output.kind is OutputKind.TEXT:
+        output = None
+    elif output is not None:
+        output = replace(output, strict=None)  # a schema is always kept to
+    sampling = replace(
+        request.sampling,
+        **{
+            name: None
+            for name, nothing in (("frequency_penalty", 0), ("presence_penalty", 0), ("logprobs", False))
+            if getattr(request.sampling, name) == nothing
+        },
+    )
+    return asked(
+        replace(
+            request,
+            include_usage=None,
+            tool_choice=None if choice == ToolChoice(mode=ToolMode.AUTO) else choice,
+            output=output,
+            sampling=sampling,
+            n=None,
+            parallel_tool_calls=_one_at_a_time(request),
+        )
+    )
 
 
-def said(request: Request) -> Any:
-    """What ``tests/wire/test_fields.py`` doesn't hold against the table anyway."""
-    view = asked(request)
-    for name in (
-        "include_usage",
-        "parallel_tool_calls",
-        "tool_choice",
-        "reasoning",
-        "sampling",
-        "n",
-        "metadata",
-        "output",
-    ):
-        del view[name]
+def _one_at_a_time(request: Request) -> bool | None:
+    """False where it is said: that several tools may be called is how it is, and none are where none may be."""
+    choice = request.tool_choice
+    none = choice is not None and choice.mode is ToolMode.NONE
+    return None if request.parallel_tool_calls or none else request.parallel_tool_calls
+
+
+def told_by_anthropic(answer: Answer) -> Any:
+    """What an answer tells: one message, whose citations don't count in its text."""
+    view = told(replace(answer, choices=answer.choices[:1]))
+    for choice in view["choices"]:
+        choice["citations"] = [citation[:2] for citation in choice["citations"]]
     return view
 
 
-def heard(answer: Answer) -> Any:
-    """One message, whose usage is always told; a refusal in words is text and a stop reason, calls are a stop reason."""
-    view = told(answer)
-    view["usage"] = view["usage"] or (0, None, 0, None)
-    (choice,) = view["choices"][:1] or [{"index": 0, "finish": None}]
-    view["choices"] = choice
-    if choice.get("refusal") or choice.get("calls"):
-        del choice["finish"]
-    choice["text"] = "".join(sorted(choice.get("text", "") + choice.pop("refusal", "")))
-    # Positions count in the cited document here, and not in the text that cites.
-    choice["citations"] = [(url, title) for url, title, *_ in choice.get("citations", ())]
-    return view
-
-
-def test_the_codec_keeps_the_promises_of_a_dialect() -> None:
-    run_dialect_conformance(AnthropicCodec(), request_view=said, answer_view=heard, usage_apart=False)
+def test_anthropic_conforms() -> None:
+    run_dialect_conformance(AnthropicCodec(), request_view=asked_of_anthropic, answer_view=told_by_anthropic)

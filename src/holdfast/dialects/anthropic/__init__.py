@@ -1,7 +1,16 @@
-"""Anthropic's Messages, as its versions 2023-06-01 and 2026-10-21 have them.
+"""Anthropic's Messages, as its versions 2023-06-01 and 2026-10-21 speak it.
 
-The versions differ in what a server may answer, not in how it is read here: an event, a block or a stop reason of a newer
-version passes unread where both sides speak the dialect, and is kept whole where they don't.
+A caller's ``anthropic-version`` and ``anthropic-beta`` travel with its request where both sides speak this dialect, so the
+provider answers in the version that was asked for. Everything that either version has is understood, whichever was named:
+
+- 2026-10-21 is what SDKs send since 2.x (with ``Authorization: Bearer``; before, ``x-api-key``). Its types have no
+  ``temperature``, ``top_p`` and ``top_k``; the format of an answer stands in ``output_config.format`` (before, in a beta's
+  ``output_format``); an error's stable cause stands in ``error.details.error_code``; a message of the role ``system`` may
+  stand behind a turn of the user's. An answer may tell ``stop_details``, and ``output_tokens_details`` in its usage.
+- 2023-06-01 has all of these for models that know them.
+
+What is newer than this code (an event, a block, a stop reason, a field) passes unread where both sides speak the dialect,
+and is kept whole by the codec.
 """
 
 from __future__ import annotations
@@ -9,12 +18,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from holdfast.dialects.anthropic.codec import AnthropicCodec
-from holdfast.dialects.anthropic.edit import edit_events
+from holdfast.dialects.anthropic.edit import edit_event
 from holdfast.dialects.anthropic.envelope import read_request, write_request
+from holdfast.dialects.anthropic.frames import END_FRAME
 from holdfast.dialects.anthropic.refusals import refusal
 from holdfast.dialects.anthropic.say import error_body, error_frame
 from holdfast.dialects.anthropic.scan import MessageScanner, read_answer
-from holdfast.dialects.anthropic.stream_encoder import END_FRAME
 from holdfast.dialects.sse import comment
 
 if TYPE_CHECKING:
@@ -30,8 +39,8 @@ class Anthropic:
     """The dialect as one object; its parts are the modules of this package."""
 
     name = "anthropic"
-    codec = AnthropicCodec()
     stream_content_type = "text/event-stream; charset=utf-8"
+    codec = AnthropicCodec()
     end_frame = END_FRAME
     usage_apart = False
     needs_output_limit = True
@@ -52,7 +61,7 @@ class Anthropic:
         return read_answer(body)
 
     def edit(self, raw: bytes, edit: Edit) -> bytes:
-        return edit_events(raw, edit)
+        return edit_event(raw, edit)
 
     def refusal(self, status: int, body: bytes) -> ProviderError:
         return refusal(status, body)

@@ -6,21 +6,24 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec.structs import replace
 
-from holdfast.dialects.anthropic.blocks import BlockWriter, read_blocks
-from holdfast.dialects.anthropic.names import DIALECT, finish_of, finish_word
-from holdfast.dialects.anthropic.usage import read_usage, write_usage
+from holdfast.dialects.anthropic.names import DIALECT, finish_of, finish_word, made_message_id
+from holdfast.dialects.anthropic.parts import read_parts, write_part
+from holdfast.dialects.anthropic.usage import NO_USAGE, read_usage, write_usage
+from holdfast.dialects.anthropic.writer import AnthropicWriter
 from holdfast.dialects.calls import made_id
 from holdfast.dialects.reading import Fields, bad_answer, read_json
 from holdfast.dialects.writing import merged, write_json
-from holdfast.model import Answer, Choice, Finish, FinishReason, Message, Refusal, Role, ToolCall
+from holdfast.model import Answer, Choice, Message, Refusal, Role, ToolCall
 
 if TYPE_CHECKING:
-    from holdfast.model import Part
+    from collections.abc import Iterator
 
-__all__ = ["OF_THE_END", "decode_answer", "encode_answer", "finish_with", "with_ids"]
+    from holdfast.model import Part, Usage
+
+__all__ = ["OF_THE_END", "decode_answer", "encode_answer", "usage_fields"]
 
 OF_THE_END: Final = ("stop_sequence", "stop_details", "container")
-"""Fields that a stream tells with its end, and a whole answer beside everything else."""
+"""What a stream tells with its end, and a whole answer beside everything else: in the model it belongs to the choice."""
 
 
 def decode_answer(body: bytes) -> Answer:
@@ -34,14 +37,12 @@ def decode_answer(body: bytes) -> Answer:
         raise fields.fault("type", "is error: this is no answer")
     if not isinstance(fields.left.get("content"), list):
         raise fields.wrong(fields.left.get("content"), "a list of blocks", "content")
-    if fields.left.get("type") == "message":
-        fields.take("type")
-    if fields.left.get("role") == "assistant":
-        fields.take("role")
-    parts = read_blocks(fields, "content", answered=True)
+    for name, usual in (("type", "message"), ("role", Role.ASSISTANT.value)):
+        if fields.left.get(name) == usual:
+            del fields.left[name]
+    parts, _ = read_parts(fields, "content", answered=True)
     word = fields.text("stop_reason")
-    if word is None:
-        fields.left.pop("stop_reason", None)
+    fields.left.pop("stop_reason", None)
     usage = fields.fields("usage")
     of_the_end: dict[str, Any] = {name: fields.left.pop(name) for name in OF_THE_END if name in fields.left}
     choice = Choice(
@@ -66,49 +67,45 @@ def encode_answer(answer: Answer) -> bytes:
     Raises:
         InvalidRequest: it holds something that JSON can't say.
     """
-    writer = BlockWriter(answer.dialect, answered=True)
-    choice = answer.choices[0] if answer.choices else Choice(index=0, message=Message(role=Role.ASSISTANT))
-    content: list[dict[str, Any]] = []
-    for part in with_ids(choice.parts, answer.id):
-        content += writer.blocks(part, "content")
-    usage = answer.usage
+    writer = AnthropicWriter(answer.dialect, answered=True)
+    choice = min(answer.choices, key=lambda each: each.index, default=_NOTHING)
+    id_ = answer.id or made_message_id(answer.model, answer.created)
     known: dict[str, Any] = {
-        "id": answer.id,
+        "id": id_,
         "type": "message",
-        "role": "assistant",
+        "role": Role.ASSISTANT.value,
         "model": answer.model,
-        "content": content,
+        "content": [
+            block for part in _with_ids(choice.parts, id_) for block in write_part(part, writer, "content")
+        ],
+        "usage": usage_fields(answer.usage, writer),
     }
-    nulls = {"stop_reason": None, "stop_sequence": None}
-    end = (
-        {}
-        if choice.finish is None
-        else {"stop_reason": finish_word(finish_with(choice.finish, choice.parts))}
-    )
-    extra = writer.leftovers(choice.extra, "") | writer.leftovers(answer.extra, "")
-    told = {"usage": write_usage(usage, {} if usage is None else writer.leftovers(usage.extra, "usage"))}
-    return write_json(nulls | merged(known | end | told, extra))
+    end: dict[str, Any] = {"stop_reason": _stop_reason(choice, writer), "stop_sequence": None}
+    end |= writer.leftovers(choice.extra, "")
+    return write_json(merged(known, end | writer.leftovers(answer.extra, "")))
 
 
-def finish_with(finish: Finish, parts: tuple[Part, ...]) -> Finish:
-    """A refusal or a call that another dialect tells only in the message is a stop reason here."""
-    if finish.reason is not FinishReason.STOP:
-        return finish
-    if any(isinstance(part, ToolCall) for part in parts):
-        return Finish(FinishReason.TOOL_CALLS, "tool_use")
-    if any(isinstance(part, Refusal) for part in parts):
-        return Finish(FinishReason.CONTENT_FILTER, "refusal")
-    return finish
+def usage_fields(usage: Usage | None, writer: AnthropicWriter) -> dict[str, Any]:
+    return dict(NO_USAGE) if usage is None else write_usage(usage, writer.leftovers(usage.extra, "usage"))
 
 
-def with_ids(parts: tuple[Part, ...], answer_id: str) -> list[Part]:
-    """``parts`` with an id on every tool call: Anthropic's callers match results by them."""
+def _stop_reason(choice: Choice, writer: AnthropicWriter) -> str | None:
+    if choice.finish is None:
+        return None
+    called = any(isinstance(part, ToolCall) for part in choice.parts)
+    refused = any(isinstance(part, Refusal) for part in choice.parts)
+    return finish_word(choice.finish, own=writer.own, called=called, refused=refused)
+
+
+def _with_ids(parts: tuple[Part, ...], answer_id: str) -> Iterator[Part]:
+    """``parts`` with an id on every call: callers match their results by it."""
     calls = 0
-    out: list[Part] = []
     for part in parts:
         if isinstance(part, ToolCall):
+            yield part if part.id is not None else replace(part, id=made_id(answer_id, 0, calls))
             calls += 1
-            if part.id is None:
-                part = replace(part, id=made_id(answer_id, 0, calls - 1))  # noqa: PLW2901  # the same part, completed
-        out.append(part)
-    return out
+        else:
+            yield part
+
+
+_NOTHING: Final = Choice(index=0, message=Message(role=Role.ASSISTANT))

@@ -1,398 +1,254 @@
-"""Content blocks, both ways. A block that isn't known here stays whole, as an Opaque."""
+"""One streamed block after another, from its beginning to its end, as Anthropic's SDK puts them together."""
 
 from __future__ import annotations
 
-import base64
-import binascii
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from holdfast.dialects.anthropic.cache import read_cache, write_cache
-from holdfast.dialects.anthropic.citations import read_citations, write_citation
+from holdfast.dialects.anthropic.citations import write_citation
+from holdfast.dialects.anthropic.frames import frame
 from holdfast.dialects.anthropic.names import DIALECT
-from holdfast.dialects.reading import invalid_request, read_json
-from holdfast.dialects.signatures import mark, unmark
-from holdfast.dialects.writing import Writer, merged, write_json
-from holdfast.errors import HoldfastError
+from holdfast.dialects.anthropic.parts import write_part
+from holdfast.dialects.anthropic.stream import PARTIAL_JSON, delta_kind
+from holdfast.dialects.anthropic.thoughts import carrier, write_redacted
+from holdfast.dialects.calls import made_id
+from holdfast.dialects.writing import write_json
 from holdfast.model import (
-    Audio,
-    File,
-    Image,
+    BlockStarted,
+    CitationDelta,
+    Event,
     Opaque,
+    OpaqueDelta,
     Part,
     Reasoning,
+    ReasoningDelta,
     Refusal,
+    RefusalDelta,
+    SignatureDelta,
     Text,
+    TextDelta,
     ToolCall,
-    ToolResult,
-    Video,
+    ToolCallDelta,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Iterator
 
-    from holdfast.dialects.reading import Fields
-    from holdfast.dialects.writing import Drops
-    from holdfast.model import Media
+    from holdfast.dialects.anthropic.writer import AnthropicWriter
 
-__all__ = ["BlockWriter", "arguments_of", "read_block", "read_blocks"]
+__all__ = ["BlockTeller"]
 
 
-class BlockWriter(Writer):
-    """A writer that knows whether it is asked or answered.
+class BlockTeller:
+    """Tells events that come block after block (see :mod:`holdfast.dialects.anthropic.turns`)."""
 
-    Args:
-        origin: the dialect that the request or answer was read in; None where it was built by hand.
-        answered: an answer has to arrive, so what can't be said there is left out; in a request it is refused.
-    """
+    def __init__(self) -> None:
+        self.answer_id = ""
+        self.called = False
+        """Whether a tool call was told."""
+        self.refused = False
+        """Whether a refusal was told, as text."""
+        self._index = 0
+        self._calls = 0
+        self._open: _Open | None = None
+        self._told: set[int] = set()
 
-    __slots__ = ("answered", "origin", "results")
+    def tell(self, event: Event, writer: AnthropicWriter) -> Iterator[bytes]:
+        """The frames for ``event``. Some of a block's are told with its end."""
+        key: int = event.key  # type: ignore[union-attr]  # callers pass events of blocks alone
+        if isinstance(event, BlockStarted):
+            yield from self._begin(key, event.part, writer)
+            return
+        if self._open is None or self._open.key != key:
+            if key in self._told and not isinstance(event, TextDelta | RefusalDelta | ReasoningDelta):
+                return  # its block has ended: a proof or an argument that comes now belongs nowhere
+            part = _part_of(event)
+            if part is None:
+                return
+            yield from self._begin(key, part, writer)
+        if self._open is not None:
+            yield from self._more(self._open, event, writer)
 
-    def __init__(self, origin: str | None, *, answered: bool, drops: Drops | None = None) -> None:
-        super().__init__(DIALECT, origin, strict=not answered, drops=drops)
-        self.origin = origin
-        self.answered = answered
-        self.results: Mapping[str, str] = {}
-        """How the content of each result was spelled, by the id of its call."""
+    def close(self, writer: AnthropicWriter) -> Iterator[bytes]:
+        """The end of the open block."""
+        opened, self._open = self._open, None
+        if opened is None:
+            return
+        self._told.add(opened.key)
+        part = opened.part
+        if isinstance(part, ToolCall):
+            yield from self._start(opened, writer)  # if its name never came, it has none
+        if opened.started:
+            if isinstance(part, Reasoning) and (proof := opened.proof(writer)):
+                yield self._delta({"type": "signature_delta", "signature": proof})
+            yield self._stop()
+        if isinstance(part, Reasoning) and opened.encrypted:
+            yield from self._whole(
+                write_redacted(writer.proof(opened.encrypted, part.signed_by)), part.extra, writer
+            )
+        if isinstance(part, Text | ToolCall) and opened.signature:
+            proof = opened.proof(writer)
+            yield self._block_start(carrier(""))
+            yield self._delta({"type": "signature_delta", "signature": proof})
+            yield self._stop()
 
-    def issuer(self, signed_by: str | None) -> str:
-        """The dialect whose provider signed; what was built by hand is meant for whoever gets it."""
-        return signed_by or self.origin or DIALECT
+    def _begin(self, key: int, part: Part, writer: AnthropicWriter) -> Iterator[bytes]:
+        yield from self.close(writer)
+        match part:
+            case ToolCall():
+                self.called = True
+                if part.id is None and not writer.same:
+                    part = replace(part, id=made_id(self.answer_id, 0, self._calls))
+                self._calls += 1
+            case Refusal():
+                self.refused = True
+            case _:
+                pass
+        opened = self._open = _Open(key, part)
+        match part:
+            case Text() | Refusal():
+                yield from self._start(opened, writer)
+                yield from self._text(part.text)
+                for citation in part.citations if isinstance(part, Text) else ():
+                    yield self._delta(
+                        {"type": "citations_delta", "citation": write_citation(citation, writer)}
+                    )
+            case Reasoning():
+                opened.encrypted = part.encrypted or ""
+                if part.encrypted is None or part.text:
+                    yield from self._start(opened, writer)
+                    yield from self._thought(part.text)
+            case ToolCall():
+                yield from self._arguments(opened, part.arguments, writer)
+            case _:  # comes whole
+                yield from self._start(opened, writer)
+        if isinstance(part, Text | Reasoning | ToolCall):
+            opened.signature = part.signature or ""
 
-    def proof(self, proof: str, signed_by: str | None) -> str:
-        return mark(proof, self.issuer(signed_by), DIALECT)
+    def _start(self, opened: _Open, writer: AnthropicWriter) -> Iterator[bytes]:
+        """The block's beginning. A part that can't be said here has none, and then no end either."""
+        if opened.started:
+            return
+        for block in write_part(_bare(opened.part), writer, "content"):
+            opened.started = True
+            yield self._block_start({**block, "signature": ""} if "signature" in block else block)
+        held, opened.held = opened.held, ""
+        if held and opened.started:
+            yield self._delta({"type": "input_json_delta", "partial_json": held})
 
-    def blocks(self, part: Part, path: str) -> list[dict[str, Any]]:
-        """The blocks that say ``part``: none where it can't be said and may be left out."""
-        return _WRITERS[type(part)](part, self, path)
+    def _more(self, opened: _Open, event: Event, writer: AnthropicWriter) -> Iterator[bytes]:
+        part = opened.part
+        match event:
+            case TextDelta() | RefusalDelta() if isinstance(part, Text | Refusal):
+                yield from self._text(event.text)
+            case ReasoningDelta() if isinstance(part, Reasoning):
+                opened.encrypted += event.encrypted
+                if event.text:
+                    yield from self._start(opened, writer)
+                    yield from self._thought(event.text)
+            case ToolCallDelta() if isinstance(part, ToolCall):
+                name = part.name or event.name or ""
+                opened.part = replace(part, name=name)
+                yield from self._arguments(opened, event.arguments, writer)
+            case SignatureDelta():
+                if isinstance(part, Reasoning):
+                    yield from self._start(opened, writer)
+                opened.signature += event.signature
+            case CitationDelta() if isinstance(part, Text):
+                citation = write_citation(event.citation, writer)
+                yield self._delta({"type": "citations_delta", "citation": citation})
+            case OpaqueDelta() if isinstance(part, Opaque) and part.dialect == DIALECT:
+                yield self._delta(_opaque_delta(part, event.data))
+            case _:
+                pass
 
+    def _text(self, text: str) -> Iterator[bytes]:
+        if text:
+            yield self._delta({"type": "text_delta", "text": text})
 
-def read_blocks(message: Fields, name: str, *, answered: bool = False) -> tuple[Part, ...]:
-    """The blocks in the list ``name``. A carrier's signature goes to the call or text that it stands before.
+    def _thought(self, text: str) -> Iterator[bytes]:
+        if text:
+            yield self._delta({"type": "thinking_delta", "thinking": text})
 
-    In an answer a marked signature stays as it is: its mark is taken off when the conversation comes back.
-    """
-    parts: list[Part] = []
-    carried: Reasoning | None = None
-    items = message.items(name) or []
-    for at, item in enumerate(items):
-        part = read_block(message.one_item(item, name, at))
-        if carried is not None:
-            if isinstance(part, ToolCall | Text):
-                part = replace(part, signature=carried.signature, signed_by=carried.signed_by)
-            else:
-                parts.append(carried)
-            carried = None
-        if isinstance(part, Reasoning) and _is_carrier(part) and at + 1 < len(items):
-            carried = part
-            continue
-        parts.append(part)
-    return tuple(map(_as_it_came, parts)) if answered else tuple(parts)
+    def _arguments(self, opened: _Open, text: str, writer: AnthropicWriter) -> Iterator[bytes]:
+        """A call begins when its name is known, which not every server says first."""
+        if not opened.started and isinstance(opened.part, ToolCall) and not opened.part.name:
+            opened.held += text
+            return
+        yield from self._start(opened, writer)
+        if text:
+            yield self._delta({"type": "input_json_delta", "partial_json": text})
 
+    def _whole(
+        self, block: dict[str, Any], extra: dict[str, Any], writer: AnthropicWriter
+    ) -> Iterator[bytes]:
+        yield self._block_start({**writer.leftovers(extra, ""), **block})
+        yield self._stop()
 
-def _as_it_came(part: Part) -> Part:
-    if not isinstance(part, Text | Reasoning | ToolCall) or part.signed_by is None:
-        return part
-    changes: dict[str, Any] = {"signed_by": None}
-    if part.signature is not None:
-        changes["signature"] = mark(part.signature, part.signed_by, DIALECT)
-    if isinstance(part, Reasoning) and part.encrypted is not None:
-        changes["encrypted"] = mark(part.encrypted, part.signed_by, DIALECT)
-    return replace(part, **changes)
+    def _block_start(self, block: dict[str, Any]) -> bytes:
+        return frame({"type": "content_block_start", "index": self._index, "content_block": block})
 
+    def _delta(self, delta: dict[str, Any]) -> bytes:
+        return frame({"type": "content_block_delta", "index": self._index, "delta": delta})
 
-def read_block(block: Fields) -> Part:
-    kind = block.needed_text("type", "the name of a block's type such as text or image")
-    reader = _READERS.get(kind)
-    if reader is None:
-        return Opaque(dialect=DIALECT, data={"type": kind, **block.left}, place="content")
-    return reader(block)
-
-
-def arguments_of(call: ToolCall) -> dict[str, Any] | None:
-    """The arguments as an object; None where they are none."""
-    if not call.arguments.strip():
-        return {}
-    try:
-        value = read_json(call.arguments.encode(), invalid_request)
-    except (HoldfastError, UnicodeEncodeError):
-        return None
-    return value if isinstance(value, dict) else None
-
-
-def _is_carrier(part: Reasoning) -> bool:
-    """A foreign signature alone: it belongs to what follows, which has no field for it here."""
-    return not part.text and part.signature is not None and part.signed_by is not None
-
-
-# Reading
-
-
-def _read_text(block: Fields) -> Part:
-    return Text(
-        text=block.needed_text("text"),
-        citations=read_citations(block),
-        cache=read_cache(block),
-        extra=block.left,
-    )
-
-
-def _read_thinking(block: Fields) -> Part:
-    text = block.needed_text("thinking")
-    signature, signed_by = unmark(block.text("signature") or "", DIALECT)
-    foreign = signed_by if signed_by != DIALECT else None
-    return Reasoning(text=text, signature=signature or None, signed_by=foreign, extra=block.left)
-
-
-def _read_redacted(block: Fields) -> Part:
-    data, signed_by = unmark(block.needed_text("data"), DIALECT)
-    return Reasoning(encrypted=data, signed_by=signed_by if signed_by != DIALECT else None, extra=block.left)
-
-
-def _read_call(block: Fields) -> Part:
-    name = block.needed_text("name", "the tool's name")
-    arguments = block.mapping("input")
-    return ToolCall(
-        id=block.text("id"),
-        name=name,
-        arguments="" if arguments is None else write_json(arguments).decode(),
-        cache=read_cache(block),
-        extra=block.left,
-    )
-
-
-def _read_result(block: Fields) -> Part:
-    call_id = block.needed_text("tool_use_id", "the id of the tool_use that it answers")
-    content = block.left.get("content")
-    parts: tuple[Any, ...] = ()
-    if isinstance(content, str):
-        del block.left["content"]
-        parts = (Text(text=content),)
-    elif isinstance(content, list):
-        blocks = read_blocks(block, "content")
-        parts = tuple(each for each in blocks if not isinstance(each, ToolCall | ToolResult))
-    elif content is not None:
-        raise block.wrong(content, "a string or a list of blocks", "content")
-    is_error = block.flag("is_error")
-    return ToolResult(
-        call_id=call_id, parts=parts, is_error=is_error, cache=read_cache(block), extra=block.left
-    )
-
-
-def _read_image(block: Fields) -> Part:
-    source = block.needed_fields("source")
-    url, data, file_id, media_type = _read_source(source)
-    block.keep("source", source)
-    return Image(
-        url=url, data=data, file_id=file_id, media_type=media_type, cache=read_cache(block), extra=block.left
-    )
-
-
-def _read_document(block: Fields) -> Part:
-    source = block.left.get("source")
-    kind = source.get("type") if isinstance(source, dict) else None
-    if kind not in ("base64", "url", "file", "text"):
-        return Opaque(
-            dialect=DIALECT, data={"type": "document", **_without_type(block.left)}, place="content"
-        )
-    inner = block.needed_fields("source")
-    if kind == "text":
-        inner.take("type")
-        data: str | None = base64.b64encode(
-            inner.needed_text("data").encode("utf-8", "surrogatepass")
-        ).decode()
-        url = file_id = None
-        media_type = inner.text("media_type")
-    else:
-        url, data, file_id, media_type = _read_source(inner)
-    block.keep("source", inner)
-    return File(
-        url=url,
-        data=data,
-        file_id=file_id,
-        media_type=media_type,
-        filename=block.text("title"),
-        cache=read_cache(block),
-        extra=block.left,
-    )
+    def _stop(self) -> bytes:
+        end = frame({"type": "content_block_stop", "index": self._index})
+        self._index += 1
+        return end
 
 
-def _read_source(source: Fields) -> tuple[str | None, str | None, str | None, str | None]:
-    kind = source.needed_text("type", "base64, url or file")
-    if kind == "base64":
-        return None, source.needed_text("data", "base64"), None, source.text("media_type")
-    if kind == "url":
-        return source.needed_text("url", "an address"), None, None, None
-    if kind == "file":
-        return None, None, source.needed_text("file_id", "a file's id"), None
-    raise source.fault("type", f"is {kind!r}; it must be base64, url or file")
+class _Open:
+    """The block that is being told."""
+
+    __slots__ = ("encrypted", "held", "key", "part", "signature", "started")
+
+    def __init__(self, key: int, part: Part) -> None:
+        self.key = key
+        self.part = part
+        self.started = False
+        self.held = ""  # arguments that came before the call's name
+        self.signature = ""
+        self.encrypted = ""
+
+    def proof(self, writer: AnthropicWriter) -> str:
+        signed_by = self.part.signed_by if isinstance(self.part, Text | Reasoning | ToolCall) else None
+        return writer.proof(self.signature, signed_by)
 
 
-def _without_type(left: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in left.items() if name != "type"}
+def _bare(part: Part) -> Part:
+    """The part as its block begins: what streams comes after."""
+    match part:
+        case Text():
+            return replace(part, text="", citations=(), signature=None)
+        case Refusal():
+            return Text(text="", extra=part.extra)
+        case Reasoning():
+            return replace(part, text="", signature=None, encrypted=None)
+        case ToolCall():
+            return replace(part, arguments="", signature=None)
+        case _:
+            return part
 
 
-_READERS: Final[Mapping[str, Callable[[Fields], Part]]] = {
-    "text": _read_text,
-    "thinking": _read_thinking,
-    "redacted_thinking": _read_redacted,
-    "tool_use": _read_call,
-    "tool_result": _read_result,
-    "image": _read_image,
-    "document": _read_document,
-}
-
-# Writing
-
-
-def _write_text(text: Text, writer: BlockWriter, path: str) -> list[dict[str, Any]]:
-    if text.citations and writer.origin != DIALECT and not writer.answered:
-        writer.refuse(path, "citations")
-        citations: list[dict[str, Any]] = []
-    else:
-        citations = [write_citation(each, writer) for each in text.citations]
-    known = {"type": "text", "text": text.text, "citations": citations or None}
-    block = merged(known | _mark(text), writer.leftovers(text.extra, path))
-    return [*_carrier(text, writer, path), block]
-
-
-def _write_refusal(refusal: Refusal, _: BlockWriter, __: str) -> list[dict[str, Any]]:
-    """A refusal is text here, and a stop reason."""
-    return [{"type": "text", "text": refusal.text, **_mark(refusal)}]
-
-
-def _write_reasoning(thought: Reasoning, writer: BlockWriter, path: str) -> list[dict[str, Any]]:
-    issuer = writer.issuer(thought.signed_by)
-    signed = thought.signature is not None or thought.encrypted is not None
-    taken = issuer == DIALECT if signed else writer.origin == DIALECT
-    if not writer.answered and not taken:
-        # Anthropic takes back only thoughts that it signed.
-        writer.refuse(path, "reasoning.foreign" if signed else "reasoning.text")
-        return []
-    extra = writer.leftovers(thought.extra, path)
-    if thought.encrypted is not None:
-        data = writer.proof(thought.encrypted, thought.signed_by)
-        return [merged({"type": "redacted_thinking", "data": data}, extra)]
-    signature = writer.proof(thought.signature, thought.signed_by) if thought.signature else ""
-    return [merged({"type": "thinking", "thinking": thought.text, "signature": signature}, extra)]
-
-
-def _write_call(call: ToolCall, writer: BlockWriter, path: str) -> list[dict[str, Any]]:
-    arguments = arguments_of(call)
-    if arguments is None:
-        writer.refuse(path, "tool_call")
-        arguments = {}
-    known: dict[str, Any] = {"type": "tool_use", "id": call.id, "name": call.name, "input": arguments}
-    block = merged(known | _mark(call), writer.leftovers(call.extra, path))
-    return [*_carrier(call, writer, path), block]
-
-
-def _write_result(result: ToolResult, writer: BlockWriter, path: str) -> list[dict[str, Any]]:
-    content: Any = []
-    for at, part in enumerate(result.parts):
-        content += writer.blocks(part, f"{path}.parts[{at}]")
-    spelled = writer.results.get(result.call_id or "", "string" if writer.origin != DIALECT else "blocks")
-    if spelled == "string" and len(content) == 1 and content[0].keys() == {"type", "text"}:
-        content = content[0]["text"]
-    elif spelled == "absent" and not content:
-        content = None
-    known = {
-        "type": "tool_result",
-        "tool_use_id": result.call_id,
-        "content": content,
-        "is_error": result.is_error,
-    }
-    return [merged(known | _mark(result), writer.leftovers(result.extra, path))]
-
-
-def _write_image(image: Image, writer: BlockWriter, path: str) -> list[dict[str, Any]]:
-    if image.detail not in (None, "auto"):
-        writer.refuse(path, "image.detail")
-    source = _write_source(image, writer, path, "image")
-    if source is None:
-        return []
-    known = {"type": "image", "source": source, **_mark(image)}
-    return [merged(known, writer.leftovers(image.extra, path))]
-
-
-def _write_file(file: File, writer: BlockWriter, path: str) -> list[dict[str, Any]]:
-    text = _plain_text(file)
-    if text is not None:
-        source: dict[str, Any] | None = {"type": "text", "media_type": "text/plain", "data": text}
-    elif file.data is not None and file.media_type not in (None, "application/pdf") and not writer.own:
-        writer.refuse(path, "file.data")
-        return []
-    else:
-        source = _write_source(file, writer, path, "file")
-    if source is None:
-        return []
-    known = {"type": "document", "source": source, "title": file.filename, **_mark(file)}
-    return [merged(known, writer.leftovers(file.extra, path))]
-
-
-def _write_source(media: Media, writer: BlockWriter, path: str, name: str) -> dict[str, Any] | None:
-    if media.data is not None:
-        kind = media.media_type or ("application/pdf" if name == "file" else "image/png")
-        return {"type": "base64", "media_type": kind, "data": media.data}
-    if media.url is not None:
-        return {"type": "url", "url": media.url}
-    if media.file_id is not None:
-        if not writer.own:  # ids belong to the provider that keeps the file
-            writer.refuse(path, f"{name}.file_id")
+def _part_of(event: Event) -> Part | None:
+    """The block that a delta begins where nobody began it."""
+    match event:
+        case TextDelta() | CitationDelta():
+            return Text(text="")
+        case RefusalDelta():
+            return Refusal(text="")
+        case ReasoningDelta():
+            return Reasoning(encrypted="" if event.encrypted else None)
+        case ToolCallDelta():
+            return ToolCall(id=event.id, name=event.name or "")
+        case _:
             return None
-        return {"type": "file", "file_id": media.file_id}
-    return None
 
 
-def _plain_text(file: File) -> str | None:
-    """A text file's content: it stands here as it is, and not as base64."""
-    if file.data is None or (file.media_type or "").partition(";")[0] != "text/plain":
-        return None
-    try:
-        return base64.b64decode(file.data, validate=True).decode("utf-8")
-    except (binascii.Error, ValueError):
-        return None
-
-
-def _write_unsayable(media: Audio | Video, writer: BlockWriter, path: str) -> list[dict[str, Any]]:
-    name = type(media).__name__.lower()
-    writer.refuse(path, f"{name}.url" if media.url is not None else f"{name}.data")
-    return []
-
-
-def _write_opaque(part: Opaque, writer: BlockWriter, path: str) -> list[dict[str, Any]]:
-    if part.dialect == DIALECT:
-        return [part.data]
-    kind = part.data.get("type")
-    writer.refuse(path, kind if isinstance(kind, str) else next(iter(part.data), ""))
-    return []
-
-
-def _carrier(part: Text | ToolCall, writer: BlockWriter, path: str) -> list[dict[str, Any]]:
-    """The signature of a call or text, for which there is no field: an answer's travels in a thought before it."""
-    if part.signature is None:
-        return []
-    if not writer.answered:
-        writer.refuse(path, "tool_call.signature")
-        return []
-    signature = writer.proof(part.signature, part.signed_by)
-    return [{"type": "thinking", "thinking": "", "signature": signature}]
-
-
-def _mark(part: Part) -> dict[str, Any]:
-    return {"cache_control": write_cache(part.cache)} if part.cache is not None else {}
-
-
-_WRITERS: Final[Mapping[type, Callable[[Any, BlockWriter, str], list[dict[str, Any]]]]] = {
-    Text: _write_text,
-    Refusal: _write_refusal,
-    Reasoning: _write_reasoning,
-    ToolCall: _write_call,
-    ToolResult: _write_result,
-    Image: _write_image,
-    File: _write_file,
-    Audio: _write_unsayable,
-    Video: _write_unsayable,
-    Opaque: _write_opaque,
-}
+def _opaque_delta(block: Opaque, data: dict[str, Any]) -> dict[str, Any]:
+    if PARTIAL_JSON in data:
+        return {"type": "input_json_delta", PARTIAL_JSON: data[PARTIAL_JSON]}
+    if data.keys() == {"input"}:
+        return {"type": "input_json_delta", PARTIAL_JSON: write_json(data["input"]).decode()}
+    return {"type": delta_kind(block), **data}

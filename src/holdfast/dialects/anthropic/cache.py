@@ -1,4 +1,4 @@
-"""Marks up to which the provider may cache."""
+"""Marks up to which the provider may cache: ``cache_control``, on blocks, tools and whole requests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["read_cache", "write_cache"]
 
 
 def read_cache(fields: Fields) -> CacheMark | None:
-    """The mark in ``cache_control``; one without a type stays a leftover, since we can't know what it means."""
+    """The mark; one that has no type stays a leftover, since we can't know what it means."""
     mark = fields.left.get("cache_control")
     if not isinstance(mark, dict) or type(mark.get("type")) is not str:
         return None

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from holdfast.dialects.anthropic.answer import decode_answer, encode_answer
 from holdfast.dialects.anthropic.errors import decode_error, encode_error
+from holdfast.dialects.anthropic.locating import locate
 from holdfast.dialects.anthropic.names import DIALECT
-from holdfast.dialects.anthropic.request import decode_request, encode_request, locate
+from holdfast.dialects.anthropic.request import decode_request, encode_request
 from holdfast.dialects.anthropic.stream import StreamDecoder
 from holdfast.dialects.anthropic.stream_encoder import StreamEncoder
 

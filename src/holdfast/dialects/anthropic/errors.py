@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from holdfast.dialects.anthropic.names import DIALECT
 from holdfast.dialects.reading import bad_answer, read_json
@@ -10,23 +10,31 @@ from holdfast.dialects.writing import merged, write_json
 from holdfast.errors import BadAnswer
 from holdfast.model import WireError
 
-__all__ = ["TYPES", "decode_error", "encode_error", "error_fields", "error_of"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["decode_error", "encode_error", "error_fields", "error_of", "type_of"]
 
 _LONGEST: Final = 2_000
 """Characters of an unreadable body that are kept as its message."""
-
-TYPES: Final = {
-    400: "invalid_request_error",
+_ERROR: Final = "error"
+_TYPES: Final[Mapping[int, str]] = {
     401: "authentication_error",
     402: "billing_error",
     403: "permission_error",
     404: "not_found_error",
+    409: "conflict_error",
     413: "request_too_large",
     429: "rate_limit_error",
+    503: "overloaded_error",
     504: "timeout_error",
     529: "overloaded_error",
 }
-"""The word for each status that has one of its own."""
+
+
+def type_of(status: int) -> str:
+    """The word for errors of that status."""
+    return _TYPES.get(status) or ("invalid_request_error" if 400 <= status < 500 else "api_error")
 
 
 def decode_error(status: int, body: bytes) -> WireError:
@@ -44,25 +52,24 @@ def decode_error(status: int, body: bytes) -> WireError:
 def error_of(value: dict[str, Any], status: int | None) -> WireError:
     """The error in a decoded body or stream event."""
     outer = dict(value)
-    error = outer.pop("error", None)
-    if outer.get("type") == "error":
+    error = outer.pop(_ERROR, None)
+    if outer.get("type") == _ERROR:
         del outer["type"]
     if isinstance(error, str):
         return WireError(message=error, status=status, dialect=DIALECT, outer=outer)
-    if not isinstance(error, dict):
+    if not isinstance(error, dict):  # no error object: its fields stand at the top
         error, outer = value, {}
     left = dict(error)
-    message = left.pop("message", None)
-    if not isinstance(message, str):
-        if message is not None:
-            left["message"] = message
+    message, kind = left.get("message"), left.get("type")
+    if isinstance(message, str):
+        del left["message"]
+    else:
         message = f"the provider gave no message (status {status})"
-    kind = left.get("type")
-    if type(kind) is str:
+    if isinstance(kind, str):
         del left["type"]
     return WireError(
         message=message,
-        type=kind if type(kind) is str else None,
+        type=kind if isinstance(kind, str) else None,
         status=status,
         dialect=DIALECT,
         extra=left,
@@ -76,7 +83,9 @@ def encode_error(error: WireError) -> bytes:
 
 
 def error_fields(error: WireError) -> dict[str, Any]:
+    """The body as JSON. Another dialect's type is no word here: the status has one."""
     own = error.dialect in (None, DIALECT)
-    kind = error.type or TYPES.get(error.status or 500, "api_error")
+    kind = error.type if own and error.type is not None else type_of(error.status or 500)
     fields = merged({"type": kind, "message": error.message}, error.extra if own else {})
-    return {"type": "error", "error": fields} | (error.outer if own else {})
+    outer = {name: value for name, value in error.outer.items() if name not in ("type", _ERROR)}
+    return {"type": _ERROR, _ERROR: fields} | (outer if own else {})

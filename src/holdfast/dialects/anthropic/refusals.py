@@ -1,7 +1,8 @@
 """What Anthropic's errors mean: by status and ``error.type``, never by the words of a message.
 
-That a prompt is too long is said in the message alone (an ``invalid_request_error`` like any other), so it counts as the
-caller's fault and goes to no larger window.
+That a prompt is too long, or that content was blocked, Anthropic says in the message alone, under an
+``invalid_request_error`` like any other: it counts as the caller's fault, and a prompt that is too long goes to no larger
+window. Servers that say it in ``error.details.error_code``, Anthropic's place for a stable cause, are understood.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import msgspec
 
 from holdfast.errors import (
     AuthRefused,
+    ContentRefused,
+    ContextTooLong,
     ModelMissing,
     Overloaded,
     ProviderError,
@@ -26,19 +29,30 @@ if TYPE_CHECKING:
 
 __all__ = ["inner_refusal", "refusal"]
 
+_BY_CODE: Final[Mapping[str, type[ProviderError]]] = {
+    "content_policy_violation": ContentRefused,
+    "context_length_exceeded": ContextTooLong,
+    "contract_spend_limit_reached": QuotaExhausted,
+    "enforced_spend_limit_reached": QuotaExhausted,
+    "linked_organization_billing_unavailable": QuotaExhausted,
+    "linked_organization_spend_limit_reached": QuotaExhausted,
+}
+"""``error.details.error_code`` where it says more than the type does."""
+
 _BY_TYPE: Final[Mapping[str, tuple[type[ProviderError], int]]] = {
-    "invalid_request_error": (RequestRefused, 400),
+    "api_error": (ServerFailed, 500),
     "authentication_error": (AuthRefused, 401),
     "billing_error": (QuotaExhausted, 402),
-    "permission_error": (AuthRefused, 403),
+    "invalid_request_error": (RequestRefused, 400),
     "not_found_error": (ModelMissing, 404),
-    "request_too_large": (RequestRefused, 413),
-    "rate_limit_error": (RateLimited, 429),
-    "api_error": (ServerFailed, 500),
-    "timeout_error": (ServerFailed, 504),
     "overloaded_error": (Overloaded, 529),
+    "permission_error": (AuthRefused, 403),
+    "rate_limit_error": (RateLimited, 429),
+    "request_too_large": (RequestRefused, 413),
+    "timeout_error": (ServerFailed, 504),
 }
-"""Each type with the status that goes with it."""
+"""Each ``error.type``, and the status that it would have had inside a 200."""
+
 _BY_STATUS: Final[Mapping[int, type[ProviderError]]] = {
     401: AuthRefused,
     402: QuotaExhausted,
@@ -51,6 +65,11 @@ _BY_STATUS: Final[Mapping[int, type[ProviderError]]] = {
     503: Overloaded,
     529: Overloaded,
 }
+"""Statuses with a meaning of their own; other 4xx are the caller's fault, everything else is the server's."""
+
+_UNKNOWN: Final[tuple[type[ProviderError], int]] = (ServerFailed, 500)
+_GENERAL: Final = (RequestRefused, ServerFailed)
+"""What says less than a status with a meaning of its own."""
 
 
 def refusal(status: int, body: bytes) -> ProviderError:
@@ -59,28 +78,41 @@ def refusal(status: int, body: bytes) -> ProviderError:
 
 
 def inner_refusal(error: Any, body: bytes) -> ProviderError:
-    """The typed meaning of an error that came with a 200: in a whole body, or as a stream's event."""
+    """The typed meaning of an error object that came with a 200: in a whole body, or as a stream's event."""
     fields = error if isinstance(error, dict) else {"message": str(error)}
-    kind = fields.get("type")
-    status = _BY_TYPE[kind][1] if isinstance(kind, str) and kind in _BY_TYPE else 500
+    _, status = _BY_TYPE.get(_word(fields, "type") or "", _UNKNOWN)
     return _typed(status, fields, body)
 
 
 def _typed(status: int, fields: Mapping[str, Any], body: bytes) -> ProviderError:
-    word = fields.get("type")
-    kind = _BY_TYPE[word][0] if isinstance(word, str) and word in _BY_TYPE else None
-    if kind in (None, RequestRefused):  # an unusual status says more than the commonest type
-        kind = _BY_STATUS.get(status) or (RequestRefused if 400 <= status < 500 else ServerFailed)
-    message = fields.get("message")
-    error = kind(
-        message if isinstance(message, str) and message else f"the provider answered {status}",
+    word = _word(fields, "type")
+    details = fields.get("details")
+    code = _word(details, "error_code") if isinstance(details, dict) else None
+    message = _word(fields, "message")
+    error = _kind(status, word, code)(
+        message or f"the provider answered {status}",
         upstream_status=status,
         body=body,
-        kind=word if isinstance(word, str) else None,
+        kind=code or word,
     )
     if isinstance(error, RequestRefused | ModelMissing):
         error.status = status  # passed on as it is
     return error
+
+
+def _kind(status: int, word: str | None, code: str | None) -> type[ProviderError]:
+    by_code = _BY_CODE.get(code or "")
+    if by_code is not None:
+        return by_code
+    by_type, _ = _BY_TYPE.get(word or "", _UNKNOWN)
+    if by_type not in _GENERAL and status >= 400:
+        return by_type
+    return _BY_STATUS.get(status) or (RequestRefused if 400 <= status < 500 else ServerFailed)
+
+
+def _word(fields: Mapping[str, Any], name: str) -> str | None:
+    value = fields.get(name)
+    return value if isinstance(value, str) and value else None
 
 
 def _error_object(body: bytes) -> Mapping[str, Any]:
@@ -88,7 +120,9 @@ def _error_object(body: bytes) -> Mapping[str, Any]:
         answer = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return {}
-    error = answer.get("error", answer) if isinstance(answer, dict) else None
+    if not isinstance(answer, dict):
+        return {}
+    error = answer.get("error", answer)
     if isinstance(error, dict):
         return error
     return {"message": error} if isinstance(error, str) else {}

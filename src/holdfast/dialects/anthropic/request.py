@@ -1,10 +1,9 @@
-"""Requests, both ways and without loss."""
+"""Requests, both ways and without loss. A request to count tokens is one too, less what is only for answers."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from holdfast.dialects.anthropic.blocks import BlockWriter
 from holdfast.dialects.anthropic.cache import read_cache, write_cache
 from holdfast.dialects.anthropic.messages import (
     leading_prompts,
@@ -14,48 +13,33 @@ from holdfast.dialects.anthropic.messages import (
     write_system,
 )
 from holdfast.dialects.anthropic.names import DIALECT
+from holdfast.dialects.anthropic.options import read_output, read_reasoning, write_options
 from holdfast.dialects.anthropic.tools import read_choice, read_tool, write_choice, write_tool
+from holdfast.dialects.anthropic.writer import AnthropicWriter
 from holdfast.dialects.calls import with_call_ids
 from holdfast.dialects.reading import Fields, invalid_request, read_json
 from holdfast.dialects.writing import merged, write_json
-from holdfast.model import OutputFormat, OutputKind, ReasoningOptions, Request, Sampling
+from holdfast.model import Request, Sampling
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from holdfast.dialects.writing import Drops
+    from holdfast.model import OpaqueTool, Tool
 
-__all__ = ["decode_request", "encode_request", "locate"]
+__all__ = ["decode_request", "encode_request"]
 
-_EFFORTS: Final = ("low", "medium", "high", "xhigh", "max")
-_UNNAMED: Final = "answer"
-"""What a schema is called where its caller's dialect wants a name and nobody gave one."""
-_THINKING: Final[Mapping[str, bool]] = {
-    "enabled": True,
-    "disabled": False,
-    "adaptive": True,
-    "between_tools": True,
-}
-_CANT: Final = (
-    "min_p",
-    "frequency_penalty",
-    "presence_penalty",
-    "repetition_penalty",
-    "seed",
-    "top_logprobs",
-    "logit_bias",
-)
-
-
-_DEFAULTS: Final[Mapping[str, Any]] = {
+_UNSAID: Final[Mapping[str, Any]] = {
+    "min_p": None,
     "frequency_penalty": 0,
     "presence_penalty": 0,
     "repetition_penalty": 1,
-    "min_p": 0,
-    "top_logprobs": 0,
-    "logit_bias": {},
+    "seed": None,
+    "logprobs": False,
+    "top_logprobs": None,
+    "logit_bias": None,
 }
-"""Values that say nothing: they are what happens anyway."""
+"""Ways of sampling that Anthropic hasn't, with the value of each that changes nothing."""
 
 
 def decode_request(body: bytes) -> Request:
@@ -67,28 +51,20 @@ def decode_request(body: bytes) -> Request:
     fields = Fields(read_json(body, invalid_request), "", invalid_request)
     spelling: dict[str, str] = {}
     model = fields.needed_text("model", "the name of a model")
-    system = read_system(fields, spelling)
+    system = read_system(fields)
     messages = fields.each("messages")
     if not messages:
         raise fields.fault("messages", "must be a list of at least one message")
-    tools = tuple(read_tool(tool) for tool in fields.each("tools"))
-    choice, parallel = read_choice(fields)
-    if choice is not None:
-        spelling["tool_choice"] = "said"
-    metadata = fields.fields("metadata")
-    user = None
-    if metadata is not None:
-        user = metadata.text("user_id")
-        fields.keep("metadata", metadata)
-    output = _read_output(fields)
+    tools = _read_tools(fields, spelling)
+    tool_choice, parallel = read_choice(fields, spelling)
     return Request(
         model=model,
-        messages=system + tuple(read_message(message) for message in messages),
+        messages=(*system, *(read_message(message) for message in messages)),
         tools=tools,
-        tool_choice=choice,
+        tool_choice=tool_choice,
         parallel_tool_calls=parallel,
-        output=output,
-        reasoning=_read_reasoning(fields, spelling),
+        output=read_output(fields, spelling),
+        reasoning=read_reasoning(fields, spelling),
         sampling=Sampling(
             temperature=fields.number("temperature"),
             top_p=fields.number("top_p"),
@@ -97,7 +73,7 @@ def decode_request(body: bytes) -> Request:
         stop=_read_stop(fields),
         max_output_tokens=fields.integer("max_tokens"),
         stream=fields.flag("stream"),
-        user=user,
+        user=_read_user(fields),
         cache=read_cache(fields),
         dialect=DIALECT,
         spelling=spelling,
@@ -106,73 +82,54 @@ def decode_request(body: bytes) -> Request:
 
 
 def encode_request(request: Request, drops: Drops | None = None) -> bytes:
-    """The body that asks for ``request``. Its ``max_tokens``, which Anthropic requires, is there if the request has it.
+    """The body that asks for ``request``. ``max_tokens``, which Anthropic requires, is there if the request has it.
 
     Raises:
-        CantExpress: this dialect has no way to say something of it.
+        CantExpress: this dialect has no way to say something of it; ``param`` names that.
         InvalidRequest: it holds something that JSON can't say.
     """
-    writer = BlockWriter(request.dialect, answered=False, drops=drops)
-    if request.dialect != DIALECT:
+    writer = AnthropicWriter(request.dialect, answered=False, drops=drops)
+    if not writer.same:
         request = with_call_ids(request)
+        _refuse_the_rest(request, writer)
     spelling = writer.spelling(request.spelling)
-    start = leading_prompts(request.messages)
-    tools = (write_tool(tool, writer, f"tools[{at}]") for at, tool in enumerate(request.tools))
+    start = leading_prompts(request.messages, same=writer.same)
+    tools = (
+        write_tool(tool, writer, f"tools[{at}]", spelling.get(f"tools[{at}]"))
+        for at, tool in enumerate(request.tools)
+    )
     known: dict[str, Any] = {
         "model": request.model,
         "max_tokens": request.max_output_tokens,
-        "system": write_system(request.messages[:start], spelling, writer),
+        "system": write_system(request.messages[:start], writer),
         "messages": write_messages(request.messages, start, writer),
         "tools": [tool for tool in tools if tool is not None] or None,
-        "tool_choice": write_choice(request.tool_choice, request.parallel_tool_calls, writer),
+        "tool_choice": write_choice(request.tool_choice, request.parallel_tool_calls, writer, spelling),
+        **write_options(request.output, request.reasoning, writer, spelling),
         "temperature": request.sampling.temperature,
         "top_p": request.sampling.top_p,
         "top_k": request.sampling.top_k,
         "stop_sequences": list(request.stop) or None,
         "stream": request.stream,
-        "metadata": {"user_id": request.user} if request.user is not None else None,
+        "metadata": None if request.user is None else {"user_id": request.user},
         "cache_control": write_cache(request.cache),
-        **_write_reasoning(request.reasoning, spelling, writer),
     }
-    config = merged(
-        {"effort": known.pop("effort", None), "format": _write_output(request.output, writer)}, {}
-    )
-    known["output_config"] = config or None
-    _refuse_the_rest(request, writer)
     return write_json(merged(known, writer.leftovers(request.extra, "")))
 
 
-def locate(request: Request, path: str) -> str:
-    """``path`` as the caller wrote it: the leading prompt stands in ``system``, before the messages."""
-    name, bracket, rest = path.partition("[")
-    if name != "messages" or not bracket:
-        return {"max_output_tokens": "max_tokens", "stop": "stop_sequences", "user": "metadata.user_id"}.get(
-            path, path
-        )
-    number, _, inner = rest.partition("]")
-    start = leading_prompts(request.messages)
-    at = int(number) if number.isdecimal() else start
-    inner = inner.replace(".parts[", ".content[")
-    if at < start:
-        return "system" + inner.removeprefix(".content")
-    return f"messages[{at - start}]{inner}"
-
-
-def _refuse_the_rest(request: Request, writer: BlockWriter) -> None:
-    for name in _CANT:
-        if getattr(request.sampling, name) not in (None, _DEFAULTS.get(name)):
-            writer.refuse(name)
-    if request.sampling.logprobs:
-        writer.refuse("logprobs")
-    if request.n not in (None, 1):
-        writer.refuse("n")
-    if request.metadata:
-        writer.refuse("metadata")
+def _read_tools(fields: Fields, spelling: dict[str, str]) -> tuple[Tool | OpaqueTool, ...]:
+    tools: list[Tool | OpaqueTool] = []
+    for at, inner in enumerate(fields.each("tools")):
+        tool, said = read_tool(inner)
+        if said is not None:
+            spelling[f"tools[{at}]"] = said
+        tools.append(tool)
+    return tuple(tools)
 
 
 def _read_stop(fields: Fields) -> tuple[str, ...]:
     stop = fields.left.get("stop_sequences")
-    if not stop and isinstance(stop, list | None):
+    if stop is None or stop == []:
         return ()
     if isinstance(stop, list) and all(isinstance(each, str) for each in stop):
         del fields.left["stop_sequences"]
@@ -180,72 +137,21 @@ def _read_stop(fields: Fields) -> tuple[str, ...]:
     raise fields.wrong(stop, "a list of strings", "stop_sequences")
 
 
-def _read_output(fields: Fields) -> OutputFormat | None:
-    """``output_config.format``. What isn't a schema stays where it is."""
-    config = fields.left.get("output_config")
-    form = config.get("format") if isinstance(config, dict) else None
-    if (
-        not isinstance(form, dict)
-        or form.get("type") != "json_schema"
-        or not isinstance(form.get("schema"), dict)
-    ):
+def _read_user(fields: Fields) -> str | None:
+    metadata = fields.fields("metadata")
+    if metadata is None:
         return None
-    inner = fields.needed_fields("output_config")
-    format_ = inner.needed_fields("format")
-    format_.take("type")
-    output = OutputFormat(kind=OutputKind.JSON_SCHEMA, schema=format_.mapping("schema"), extra=format_.left)
-    fields.keep("output_config", inner)
-    return output
+    user = metadata.text("user_id")
+    fields.keep("metadata", metadata if metadata.left or user is None else None)
+    return user
 
 
-def _write_output(output: OutputFormat | None, writer: BlockWriter) -> dict[str, Any] | None:
-    if output is None:
-        return None
-    extra = writer.leftovers(output.extra, "output")
-    if output.kind is not OutputKind.JSON_SCHEMA:
-        writer.refuse("output", "output.text" if output.kind is OutputKind.TEXT else "output.json_object")
-        return None
-    if output.name not in (None, _UNNAMED):
-        writer.refuse("output", "output.name")
-    schema = output.schema or {}
-    if output.description is not None:
-        schema = {"description": output.description, **schema}
-    return merged({"type": "json_schema", "schema": schema}, extra)
-
-
-def _read_reasoning(fields: Fields, spelling: dict[str, str]) -> ReasoningOptions | None:
-    effort = None
-    config = fields.left.get("output_config")
-    if isinstance(config, dict) and config.get("effort") is not None:
-        inner = fields.needed_fields("output_config")
-        effort = inner.text("effort")
-        fields.keep("output_config", inner)
-    thinking = fields.left.get("thinking")
-    if not isinstance(thinking, dict) or thinking.get("type") not in _THINKING:
-        return None if effort is None else ReasoningOptions(effort=effort)
-    inner = fields.needed_fields("thinking")
-    kind = inner.needed_text("type")
-    spelling["thinking"] = kind
-    return ReasoningOptions(
-        enabled=_THINKING[kind], effort=effort, budget_tokens=inner.integer("budget_tokens"), extra=inner.left
-    )
-
-
-def _write_reasoning(
-    options: ReasoningOptions | None, spelling: dict[str, str], writer: BlockWriter
-) -> dict[str, Any]:
-    if options is None:
-        return {}
-    extra = writer.leftovers(options.extra, "reasoning")
-    effort, enabled = options.effort, options.enabled
-    if effort == "none":
-        effort, enabled = None, False
-    if effort is not None and effort not in _EFFORTS and not writer.own:
-        writer.refuse("reasoning", "reasoning.effort")
-        effort = None
-    thinking = None
-    if enabled is not None or options.budget_tokens is not None:
-        usual = "enabled" if options.budget_tokens is not None else "adaptive"
-        kind = spelling.get("thinking", usual) if enabled is not False else "disabled"
-        thinking = merged({"type": kind, "budget_tokens": options.budget_tokens}, extra)
-    return {"thinking": thinking, "effort": effort}
+def _refuse_the_rest(request: Request, writer: AnthropicWriter) -> None:
+    for name, nothing in _UNSAID.items():
+        value = getattr(request.sampling, name)
+        if value is not None and value != nothing and value != {}:
+            writer.refuse(f"sampling.{name}", name)
+    if request.n not in (None, 1):
+        writer.refuse("n")
+    if request.metadata:
+        writer.refuse("metadata")

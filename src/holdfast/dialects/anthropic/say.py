@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from holdfast.dialects.anthropic.errors import TYPES
-from holdfast.errors import Overloaded, TargetsFailed
+from holdfast.dialects.anthropic.errors import type_of
+from holdfast.dialects.anthropic.frames import named
+from holdfast.errors import TargetsFailed
 
 if TYPE_CHECKING:
     from holdfast.errors import HoldfastError
@@ -16,25 +17,26 @@ __all__ = ["error_body", "error_frame"]
 
 
 def error_body(error: HoldfastError, request_id: str) -> bytes:
-    """The body of an error answer. ``code`` and ``param`` are ours: Anthropic's SDK keeps what it doesn't know."""
-    return msgspec.json.encode(_fields(error, request_id))
+    """The body of an error answer. ``details.error_code`` is where Anthropic's SDK looks for a stable word."""
+    return msgspec.json.encode({"type": "error", "error": _fields(error), "request_id": request_id})
 
 
 def error_frame(error: HoldfastError, request_id: str) -> bytes:
     """A stream's last event. The SDK raises on it; no ``message_stop`` follows."""
-    return b"event: error\ndata: " + error_body(error, request_id) + b"\n\n"
+    return named(b"error", error_body(error, request_id))
 
 
-def _fields(error: HoldfastError, request_id: str) -> dict[str, Any]:
-    kind = TYPES.get(error.status) or ("invalid_request_error" if error.status < 500 else "api_error")
-    if isinstance(error, Overloaded):
-        kind = "overloaded_error"
-    said: dict[str, Any] = {"type": kind, "message": error.message, "code": error.code}
+def _fields(error: HoldfastError) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        "type": type_of(error.status),
+        "message": error.message,
+        "details": {"error_code": error.code},
+    }
     if error.param is not None:
-        said["param"] = error.param
+        fields["param"] = error.param
     if isinstance(error, TargetsFailed):
-        said["attempts"] = [
+        fields["attempts"] = [
             {"target": target, "error": failure.label, "message": failure.message}
             for target, failure in error.failures
         ]
-    return {"type": "error", "error": said, "request_id": request_id}
+    return fields

@@ -5,7 +5,7 @@ Blocks are numbered on this wire: one that begins out of turn, goes on without b
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -14,10 +14,13 @@ from holdfast.dialects.base import OTHER, REASONING, TEXT, TOOL, Beat, Signal
 from holdfast.dialects.sse import SSEParser
 from holdfast.model.usage import Usage
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
 __all__ = ["MessageScanner", "read_answer"]
 
 
-class _ByAge(msgspec.Struct, gc=False):
+class _ByTtl(msgspec.Struct, gc=False):
     ephemeral_1h_input_tokens: int | None = None
 
 
@@ -30,14 +33,33 @@ class _Usage(msgspec.Struct, gc=False):
     output_tokens: int | None = None
     cache_read_input_tokens: int | None = None
     cache_creation_input_tokens: int | None = None
-    cache_creation: _ByAge | None = None
+    cache_creation: _ByTtl | None = None
     output_tokens_details: _OutputDetails | None = None
+    server_tool_use: dict[str, Any] | None = None
+
+    def neutral(self) -> Usage | None:
+        """The counts as totals: Anthropic counts cached input beside the rest."""
+        if self.input_tokens is None and self.output_tokens is None:
+            return None
+        read, written = self.cache_read_input_tokens, self.cache_creation_input_tokens
+        fresh, by_ttl, details = self.input_tokens, self.cache_creation, self.output_tokens_details
+        return Usage(
+            input_tokens=None if fresh is None else fresh + (read or 0) + (written or 0),
+            cache_read_tokens=read,
+            cache_write_tokens=written,
+            cache_write_1h_tokens=None if by_ttl is None else by_ttl.ephemeral_1h_input_tokens,
+            output_tokens=self.output_tokens,
+            reasoning_tokens=None if details is None else details.thinking_tokens,
+            extra={} if self.server_tool_use is None else {"server_tool_use": self.server_tool_use},
+        )
+
+    def then(self, later: _Usage) -> _Usage:
+        """Counts are cumulative: what is said later replaces what was said first, where it says anything."""
+        said = {name: value for name in _COUNTS if (value := getattr(later, name)) is not None}
+        return msgspec.structs.replace(self, **said)
 
 
-class _Message(msgspec.Struct, gc=False):
-    id: str | None = None
-    model: str | None = None
-    usage: _Usage | None = None
+_COUNTS: Final = _Usage.__struct_fields__
 
 
 class _Block(msgspec.Struct, gc=False):
@@ -47,19 +69,24 @@ class _Block(msgspec.Struct, gc=False):
 
 
 class _Delta(msgspec.Struct, gc=False):
-    type: str | None = None
     text: str | None = None
     thinking: str | None = None
     partial_json: str | None = None
     stop_reason: str | None = None
 
 
+class _Message(msgspec.Struct, gc=False):
+    id: str | None = None
+    model: str | None = None
+    usage: _Usage | None = None
+
+
 class _Event(msgspec.Struct, gc=False):
     type: str
     index: int | None = None
-    message: _Message | None = None
-    content_block: _Block | None = None
     delta: _Delta | None = None
+    content_block: _Block | None = None
+    message: _Message | None = None
     usage: _Usage | None = None
     error: Any = None
 
@@ -77,23 +104,26 @@ class _Whole(msgspec.Struct, gc=False):
 _event = msgspec.json.Decoder(_Event).decode
 _whole = msgspec.json.Decoder(_Whole).decode
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-_BITS: Final = {"thinking": REASONING, "redacted_thinking": REASONING, "tool_use": TOOL}
-"""What a block is that isn't text; any other kind is a server tool's or newer than we are."""
-_NOTHING: Final[tuple[Beat, ...]] = ()
+_QUIET: Final[tuple[Beat, ...]] = ((0, 0, None),)
+_BITS: Final = {"redacted_thinking": REASONING, "text": TEXT, "thinking": REASONING, "tool_use": TOOL}
+"""What a block is; any other kind is a server's tool, or newer than this table."""
+_SILENT: Final = ("text", "thinking")
+"""Blocks that say nothing until something is in them."""
 
 
 class MessageScanner:
     """Bytes of one streamed answer to signals."""
 
-    __slots__ = ("_bits", "_next", "_open", "_parser", "_said", "_text_block", "_usage")
+    __slots__ = ("_begun", "_bits", "_finished", "_next", "_open", "_parser", "_texts", "_usage")
 
     def __init__(self) -> None:
         self._parser = SSEParser()
-        self._open: int | None = None
-        self._next = 0
-        self._bits = 0
-        self._said = False
-        self._text_block: int | None = None
+        self._begun = False
+        self._open = False
+        self._next = 0  # the index of the block that is open, or else of the one that has to begin
+        self._bits = 0  # what the open block is
+        self._texts = 0
+        self._finished = False
         self._usage = _Usage()
 
     def feed(self, data: bytes) -> list[Signal]:
@@ -116,93 +146,83 @@ class MessageScanner:
             event = _event(data)
         except _UNREADABLE as error:
             return Signal(raw, malformed=f"a stream event can't be read: {error}")
-        match event.type:
-            case "content_block_delta":
-                return self._delta(raw, event)
-            case "content_block_start":
-                return self._start(raw, event)
-            case "content_block_stop":
-                if event.index is None or event.index != self._open:
-                    return Signal(raw, malformed=f"block {event.index} ends without being open")
-                self._open = None
-                return Signal(raw, ((0, 0, None),))
-            case "message_start":
-                message = event.message or _Message()
-                self._usage = message.usage or self._usage
-                return Signal(raw, ((0, 0, None),), id=message.id, model=message.model)
-            case "message_delta":
-                return self._end(raw, event)
-            case "message_stop":
-                return Signal(raw, end=True)
-            case "error":
-                return Signal(raw, error=inner_refusal(event.error, data))
-            case _:
-                return Signal(raw)  # a ping, or an event of a newer version
-
-    def _start(self, raw: bytes, event: _Event) -> Signal:
-        block = event.content_block
-        if self._open is not None or event.index != self._next or block is None:
-            return Signal(raw, malformed=f"block {event.index} begins where block {self._next} should")
-        self._open = self._next
-        self._next += 1
-        if block.type == "text":
-            first = self._text_block is None
-            if first:
-                self._text_block = self._open
-            self._bits = TEXT if first else TEXT | OTHER
-            text = block.text or ""
-            return Signal(raw, ((0, self._bits if text else 0, None),), text)
-        self._bits = _BITS.get(block.type, OTHER)
-        said = self._bits if block.type != "thinking" or block.thinking else 0
-        return Signal(raw, ((0, said, None),))
+        if event.type == "content_block_delta":  # nearly always
+            return self._delta(raw, event)
+        if event.type == "error":
+            return Signal(raw, error=inner_refusal(event.error, data))
+        read = _READERS.get(event.type)
+        if read is None:
+            return Signal(raw)  # a ping, or an event of a newer version
+        return read(self, raw, event)
 
     def _delta(self, raw: bytes, event: _Event) -> Signal:
         delta = event.delta
-        if event.index is None or event.index != self._open or delta is None:
-            return Signal(raw, malformed=f"block {event.index} goes on without being open")
+        if not self._open or event.index != self._next or delta is None:
+            return self._out_of_turn(raw, event, "goes on")
         text = delta.text or ""
+        if self._bits == TEXT:
+            return Signal(raw, ((0, TEXT if text else 0, None),), text)
         said = self._bits if text or delta.thinking or delta.partial_json else 0
         return Signal(raw, ((0, said, None),), text if self._bits & TEXT else "")
 
-    def _end(self, raw: bytes, event: _Event) -> Signal:
-        reason = event.delta.stop_reason if event.delta is not None else None
+    def message_start(self, raw: bytes, event: _Event) -> Signal:
+        message = event.message
+        if self._begun or message is None:
+            return Signal(raw, malformed="the message begins twice, or as nothing")
+        self._begun = True
+        self._usage = message.usage or self._usage
+        return Signal(raw, _QUIET, id=message.id, model=message.model)
+
+    def block_start(self, raw: bytes, event: _Event) -> Signal:
+        block = event.content_block
+        if not self._begun or self._open or event.index != self._next or block is None:
+            return self._out_of_turn(raw, event, "begins")
+        self._open = True
+        self._bits = _BITS.get(block.type, OTHER)
+        text = ""
+        if block.type == "text":
+            text = block.text or ""
+            self._texts += 1
+            if self._texts > 1:
+                self._bits |= OTHER  # another text can't be gone on with as one
+        said = self._bits if block.type not in _SILENT or text or block.thinking else 0
+        return Signal(raw, ((0, said, None),), text)
+
+    def block_stop(self, raw: bytes, event: _Event) -> Signal:
+        if not self._open or event.index != self._next:
+            return self._out_of_turn(raw, event, "ends")
+        self._open = False
+        self._next += 1
+        return Signal(raw, _QUIET)
+
+    def message_delta(self, raw: bytes, event: _Event) -> Signal:
+        if not self._begun or self._open:
+            return self._out_of_turn(raw, event, "isn't over, but the message")
+        reason = (event.delta.stop_reason or None) if event.delta is not None else None
+        self._finished = self._finished or reason is not None
         usage = None
         if event.usage is not None:
-            self._usage = _later(self._usage, event.usage)
-            if reason is not None:
-                usage = neutral(self._usage)
+            self._usage = self._usage.then(event.usage)
+            if self._finished:  # until then it is a count so far
+                usage = self._usage.neutral()
         return Signal(raw, ((0, 0, reason),), usage=usage)
 
+    def message_stop(self, raw: bytes, _: _Event) -> Signal:
+        return Signal(raw, end=True)
 
-def neutral(usage: _Usage) -> Usage | None:
-    """The counts as totals: Anthropic counts cached input beside the rest."""
-    if usage.input_tokens is None and usage.output_tokens is None:
-        return None
-    read, written = usage.cache_read_input_tokens, usage.cache_creation_input_tokens
-    plain = usage.input_tokens
-    return Usage(
-        input_tokens=None if plain is None else plain + (read or 0) + (written or 0),
-        cache_read_tokens=read,
-        cache_write_tokens=written,
-        cache_write_1h_tokens=None
-        if usage.cache_creation is None
-        else usage.cache_creation.ephemeral_1h_input_tokens,
-        output_tokens=usage.output_tokens,
-        reasoning_tokens=None
-        if usage.output_tokens_details is None
-        else usage.output_tokens_details.thinking_tokens,
-    )
+    def _out_of_turn(self, raw: bytes, event: _Event, what: str) -> Signal:
+        turn = f"block {self._next} is open" if self._open else f"block {self._next} should begin"
+        state = turn if self._begun else "the message hasn't begun"
+        return Signal(raw, malformed=f"block {event.index} {what} where {state}")
 
 
-def _later(first: _Usage, then: _Usage) -> _Usage:
-    """Counts are cumulative: what is said later replaces what was said first, where it says anything."""
-    return _Usage(
-        *(
-            mine if (new := getattr(then, name)) is None else new
-            for name in _Usage.__struct_fields__
-            for mine in (getattr(first, name),)
-        )
-    )
+_READERS: Final[Mapping[str, Callable[[MessageScanner, bytes, _Event], Signal]]] = {
+    "message_start": MessageScanner.message_start,
+    "content_block_start": MessageScanner.block_start,
+    "content_block_stop": MessageScanner.block_stop,
+    "message_delta": MessageScanner.message_delta,
+    "message_stop": MessageScanner.message_stop,
+}
 
 
 def read_answer(body: bytes) -> list[Signal]:
@@ -219,17 +239,15 @@ def read_answer(body: bytes) -> list[Signal]:
         return [Signal(body, error=inner_refusal(whole.error, body))]
     if whole.content is None:
         return [Signal(body, malformed="the answer has no content: it isn't a message")]
-    bits, texts = 0, 0
+    texts = [block.text for block in whole.content if block.type == "text" and block.text]
+    bits = OTHER if len(texts) > 1 else 0
     for block in whole.content:
-        if block.type == "text":
-            texts += 1
-            bits |= (TEXT if texts == 1 else TEXT | OTHER) if block.text else 0
-        else:
+        if block.type not in _SILENT or block.text or block.thinking:
             bits |= _BITS.get(block.type, OTHER)
-    text = "".join(block.text or "" for block in whole.content if block.type == "text")
-    usage = neutral(whole.usage) if whole.usage is not None else None
+    usage = whole.usage.neutral() if whole.usage is not None else None
+    # No bytes: a whole answer travels as it came.
     return [
-        Signal(b"", ((0, bits, whole.stop_reason),), text, id=whole.id, model=whole.model),
+        Signal(b"", ((0, bits, whole.stop_reason or None),), "".join(texts), id=whole.id, model=whole.model),
         Signal(b"", usage=usage),
         Signal(b"", end=True),
     ]
