@@ -7,13 +7,14 @@ comes back, the mark tells whom to give it to.
 
 from __future__ import annotations
 
+import base64
 from typing import Final
 
-__all__ = ["MARK", "is_marked", "mark", "unmark"]
+__all__ = ["MARKS", "is_marked", "mark", "unmark"]
 
 _MARK: Final = "holdfast:"
-MARK: Final = f'"{_MARK}'.encode()
-"""What every marked signature begins with in JSON: a body without it has none."""
+MARKS: Final = (f'"{_MARK}'.encode(), b'"' + base64.b64encode(_MARK.encode()))
+"""What every marked signature begins with in JSON, as it is or where its dialect wants base64: a body without has none."""
 
 
 def mark(signature: str, signed_by: str | None, dialect: str) -> str:

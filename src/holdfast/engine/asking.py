@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from msgspec.structs import replace
 
-from holdfast.dialects.signatures import MARK
+from holdfast.dialects.signatures import MARKS
 from holdfast.dialects.writing import Drops
 from holdfast.engine.lane import codec_of
 from holdfast.errors import CantExpress
@@ -87,7 +87,9 @@ class Asked:
         """An earlier turn was another provider's, and carries its signature: this one would refuse it."""
         foreign = self._foreign
         if foreign is None:
-            foreign = self._foreign = any(MARK in bytes(raw) for raw in self._envelope.fields.values())
+            foreign = self._foreign = any(
+                mark in bytes(raw) for raw in self._envelope.fields.values() for mark in MARKS
+            )
         return foreign
 
     def _write(
