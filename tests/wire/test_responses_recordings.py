@@ -192,9 +192,9 @@ def test_edits_of_several_events():
 
 def test_text_in_a_second_place_cant_be_resumed_as_one():
     first, second = ORDERLY[1], ORDERLY[2].replace(b'"content_index": 0', b'"content_index": 1')
-    signals = scanned(first + second, 10**9)
-    assert signals[0].beats[0][1] == TEXT
-    assert signals[1].beats[0][1] & ~TEXT
+    signals = scanned(ORDERLY[0] + first + second, 10**9)
+    assert signals[1].beats[0][1] == TEXT
+    assert signals[2].beats[0][1] & ~TEXT
 
 
 @pytest.mark.parametrize(

@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from holdfast.dialects.anthropic import Anthropic
 from holdfast.dialects.base import OTHER, Envelope, Signal
+from holdfast.dialects.fields import HARMLESS
 from holdfast.dialects.gemini import Gemini
+from holdfast.dialects.signatures import MARKS
 from holdfast.dialects.whole import NeverStreams, read_fields, read_typed
+from holdfast.dialects.writing import Drops
 from holdfast.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from holdfast.dialects.base import Dialect
     from holdfast.errors import HoldfastError, ProviderError
 
 __all__ = ["AnthropicCountTokens", "GeminiCountTokens"]
 
 
-class _Message(msgspec.Struct, gc=False):
-    model: str
-    messages: list[dict[str, Any]]
-
-
-class _Content(msgspec.Struct, gc=False):
-    contents: list[dict[str, Any]] | dict[str, Any] | str | None = None
-    generateContentRequest: dict[str, Any] | None = None  # noqa: N815  # the wire's own name
+_INNER: Final = ("generateContentRequest", "generate_content_request")
+"""Where Google takes a whole request to be counted, in either spelling."""
 
 
 class _Counted(msgspec.Struct, gc=False):
@@ -36,9 +35,9 @@ class _Counted(msgspec.Struct, gc=False):
     error: Any = None
 
 
-_message = msgspec.json.Decoder(_Message).decode
-_content = msgspec.json.Decoder(_Content).decode
 _counted = msgspec.json.Decoder(_Counted).decode
+_raw_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_object = msgspec.json.Decoder(dict[str, Any]).decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -46,7 +45,7 @@ class _Counter(NeverStreams):
     """What both have in common. Everything but the question itself is the family's."""
 
     free = True
-    _family: Anthropic | Gemini
+    _family: Dialect
 
     @property
     def request_id_header(self) -> bytes:
@@ -61,8 +60,9 @@ class _Counter(NeverStreams):
         if isinstance(counted, Signal):
             return [counted]
         if counted.error is not None:
-            return [Signal(body, error=self._family.refusal(500, body))]
-        if counted.input_tokens is None and counted.totalTokens is None:
+            return self._family.read_answer(body)  # which types it
+        count = counted.input_tokens if counted.input_tokens is not None else counted.totalTokens
+        if count is None or count < 0:
             return [Signal(body, malformed="the answer has no count in it")]
         return [Signal(b"", ((0, OTHER, "stop"),)), Signal(b"", end=True)]
 
@@ -83,16 +83,23 @@ class AnthropicCountTokens(_Counter):
     _family = Anthropic()
 
     def read_request(self, body: bytes) -> Envelope:
-        wire, fields = read_fields(body, _message)
-        if not wire.model.strip():
-            raise InvalidRequest("`model` is empty: name a model or a route", param="model")
-        if not wire.messages:
-            raise InvalidRequest("`messages` is empty: it needs at least one message", param="messages")
-        return Envelope(model=wire.model, max_output_tokens=0, size=len(body), fields=fields)
+        envelope = self._family.read_request(body)
+        if envelope.stream:
+            raise InvalidRequest("`stream: true` is for messages: a count comes whole", param="stream")
+        return replace(envelope, max_output_tokens=0)
 
     def write_request(self, envelope: Envelope, *, model: str, overrides: Mapping[str, Any]) -> bytes:
         del overrides  # a route's parameters are for answers
-        return _encode({**envelope.fields, "model": msgspec.Raw(_encode(model))})
+        fields = envelope.fields
+        if any(mark in bytes(raw) for raw in fields.values() for mark in MARKS):
+            fields = self._without_foreign_signatures(fields)
+        return _encode({**fields, "model": msgspec.Raw(_encode(model))})
+
+    def _without_foreign_signatures(self, fields: dict[str, msgspec.Raw]) -> dict[str, msgspec.Raw]:
+        """Another provider's thoughts are left out, as they are of what Anthropic is asked: it refuses their signatures."""
+        codec = self._family.codec
+        said = _raw_fields(codec.encode_request(codec.decode_request(_encode(fields)), Drops(HARMLESS)))
+        return {name: raw for name, raw in said.items() if name in fields}
 
 
 class GeminiCountTokens(_Counter):
@@ -102,17 +109,28 @@ class GeminiCountTokens(_Counter):
     _family = Gemini()
 
     def read_request(self, body: bytes) -> Envelope:
-        wire, fields = read_fields(body, _content)
-        if not wire.contents and wire.generateContentRequest is None:
-            raise InvalidRequest("`contents` is missing: it needs at least one content", param="contents")
-        return Envelope(model="", max_output_tokens=0, size=len(body), fields=fields)
+        _, fields = read_fields(body, _object)
+        place = _inner(fields)
+        if place is None:
+            return replace(self._family.read_request(body), max_output_tokens=0)
+        try:
+            self._family.read_request(bytes(fields[place]))
+        except InvalidRequest as error:
+            param = f"{place}.{error.param}" if error.param else place
+            raise InvalidRequest(f"in `{place}`: {error.message}", param=param) from None
+        return Envelope(model="", wants_usage=True, max_output_tokens=0, size=len(body), fields=fields)
 
     def write_request(self, envelope: Envelope, *, model: str, overrides: Mapping[str, Any]) -> bytes:
         del overrides  # a route's parameters are for answers
-        fields = dict(envelope.fields)
-        inner = fields.get("generateContentRequest")
-        if inner is not None:  # it names the model once more
-            said = msgspec.json.decode(inner, type=dict[str, msgspec.Raw])
-            name = model if model.startswith("models/") else f"models/{model}"
-            fields["generateContentRequest"] = msgspec.Raw(_encode({**said, "model": name}))
-        return _encode(fields)
+        place = _inner(envelope.fields)
+        if place is None:
+            return self._family.write_request(envelope, model=model, overrides={})
+        inner = self._family.read_request(bytes(envelope.fields[place]))
+        written = _raw_fields(self._family.write_request(inner, model=model, overrides={}))
+        name = model if model.startswith("models/") else f"models/{model}"  # here it is said once more
+        written["model"] = msgspec.Raw(_encode(name))
+        return _encode({**envelope.fields, place: msgspec.Raw(_encode(written))})
+
+
+def _inner(fields: Mapping[str, msgspec.Raw]) -> str | None:
+    return next((name for name in _INNER if name in fields and bytes(fields[name]) != b"null"), None)

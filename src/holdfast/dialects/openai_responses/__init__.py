@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from holdfast.dialects.openai_chat.refusals import refusal
 from holdfast.dialects.openai_chat.say import error_body
+from holdfast.dialects.openai_errors import refusal
+from holdfast.dialects.openai_responses.answer import read_answer
 from holdfast.dialects.openai_responses.edit import edit_events
 from holdfast.dialects.openai_responses.envelope import read_request, write_request
-from holdfast.dialects.openai_responses.scan import ResponseScanner, read_answer
+from holdfast.dialects.openai_responses.say import error_frame
+from holdfast.dialects.openai_responses.scan import ResponseScanner
 from holdfast.dialects.sse import comment
 
 if TYPE_CHECKING:
@@ -57,11 +57,7 @@ class OpenAIResponses:
         return error_body(error, request_id)
 
     def error_frame(self, error: HoldfastError, request_id: str) -> bytes:
-        """A stream's last event, in the older dialect's shape inside: the SDK raises on an ``error`` object in any event."""
-        fields = msgspec.json.decode(error_body(error, request_id))["error"]
-        event = {"type": "error", "error": fields, "code": fields["code"], "message": fields["message"]}
-        event |= {"param": fields["param"]}
-        return b"event: error\ndata: " + msgspec.json.encode(event) + b"\n\n"
+        return error_frame(error, request_id)
 
     def comment(self, text: str) -> bytes:
         return comment(text)

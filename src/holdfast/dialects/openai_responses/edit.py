@@ -10,40 +10,49 @@ from holdfast.dialects.sse import SSEParser
 
 if TYPE_CHECKING:
     from holdfast.dialects.base import Edit
-    from holdfast.dialects.sse import Frame
 
 __all__ = ["edit_events"]
 
+# What isn't changed stays as it came, unread: a number too large for a float must neither be lost nor stop the stream.
 _Fields = dict[str, msgspec.Raw]
 _fields = msgspec.json.Decoder(_Fields).decode
+_fields_or_null = msgspec.json.Decoder(_Fields | None).decode
 _string = msgspec.json.Decoder(str).decode
 _encode = msgspec.json.encode
 _TEXT = "response.output_text.delta"
+_ENDS = ("response.completed", "response.incomplete")
 
 
 def edit_events(raw: bytes, edit: Edit) -> bytes:
     """The events' bytes, changed; empty where nothing worth sending is left of them. Usage stays: it is never apart here."""
-    return b"".join(_edited(frame, edit) for frame in SSEParser().feed(raw))
+    out: list[bytes] = []
+    text = edit.text
+    for frame in SSEParser().feed(raw):
+        if frame.data is None or frame.data == b"[DONE]":
+            if text is None:
+                out.append(frame.raw)
+            continue
+        event = _fields(frame.data)
+        kind = _string(event.get("type", b'""'))
+        if kind in _ENDS and edit.drop_finish:
+            continue
+        if text is not None and kind not in _ENDS:
+            if kind == _TEXT and text:
+                out.append(_frame(event | {"delta": _raw(text)}, kind))
+                text = ""  # all of it stands in the first event that had any
+            continue
+        out.append(_named(event, kind, edit) or frame.raw)
+    return b"".join(out)
 
 
-def _edited(frame: Frame, edit: Edit) -> bytes:
-    if frame.data is None:
-        return b"" if edit.text is not None else frame.raw
-    event = _fields(frame.data)
-    kind = _string(event.get("type", b'""'))
-    if edit.text is not None:
-        return _frame(event | {"delta": _raw(edit.text)}, kind) if kind == _TEXT and edit.text else b""
-    if edit.drop_finish and kind in ("response.completed", "response.incomplete"):
+def _named(event: _Fields, kind: str, edit: Edit) -> bytes:
+    """The event with its response under another id and model; empty where that changes nothing."""
+    response = _fields_or_null(event.get("response", b"null"))
+    if response is None:
         return b""
-    response = event.get("response")
-    if response is None or (edit.id is None and edit.model is None):
-        return frame.raw
-    inner = _fields(response)
-    if edit.id is not None:
-        inner["id"] = _raw(edit.id)
-    if edit.model is not None:
-        inner["model"] = _raw(edit.model)
-    return _frame(event | {"response": _raw(inner)}, kind)
+    names = {"id": edit.id, "model": edit.model}
+    new = {name: _raw(value) for name, value in names.items() if value is not None and name in response}
+    return _frame(event | {"response": _raw(response | new)}, kind) if new else b""
 
 
 def _frame(event: _Fields, kind: str) -> bytes:

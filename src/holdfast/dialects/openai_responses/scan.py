@@ -1,4 +1,4 @@
-"""Reading Responses answers as far as the stream guard must, and no further.
+"""Reading streamed Responses as far as the stream guard must, and no further: this runs for every event.
 
 Events are numbered on this wire: one that comes out of turn was lost, repeated or swapped. The last one holds the whole
 answer, with its status and usage; there is no other end marker.
@@ -10,92 +10,36 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from holdfast.dialects.base import AUDIO, OTHER, REASONING, REFUSAL, TEXT, TOOL, Signal
-from holdfast.dialects.openai_chat.refusals import inner_refusal
+from holdfast.dialects.base import AUDIO, OTHER, REASONING, REFUSAL, TEXT, TOOL, Beat, Signal
+from holdfast.dialects.openai_responses.endings import Response, failure
+from holdfast.dialects.openai_responses.items import ITEMS
 from holdfast.dialects.sse import SSEParser
-from holdfast.model.usage import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["ResponseScanner", "read_answer"]
-
-
-class _InputDetails(msgspec.Struct, gc=False):
-    cached_tokens: int | None = None
-    cache_write_tokens: int | None = None
-
-
-class _OutputDetails(msgspec.Struct, gc=False):
-    reasoning_tokens: int | None = None
-
-
-class _Usage(msgspec.Struct, gc=False):
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    input_tokens_details: _InputDetails | None = None
-    output_tokens_details: _OutputDetails | None = None
-
-    def neutral(self) -> Usage | None:
-        if self.input_tokens is None and self.output_tokens is None:
-            return None
-        given, made = self.input_tokens_details, self.output_tokens_details
-        return Usage(
-            input_tokens=self.input_tokens,
-            cache_read_tokens=None if given is None else given.cached_tokens,
-            cache_write_tokens=None if given is None else given.cache_write_tokens,
-            output_tokens=self.output_tokens,
-            reasoning_tokens=None if made is None else made.reasoning_tokens,
-        )
-
-
-class _Piece(msgspec.Struct, gc=False):
-    type: str | None = None
-    text: str | None = None
+__all__ = ["ResponseScanner"]
 
 
 class _Item(msgspec.Struct, gc=False):
     type: str | None = None
-    content: list[_Piece] | None = None
-
-
-class _Incomplete(msgspec.Struct, gc=False):
-    reason: str | None = None
-
-
-class _Response(msgspec.Struct, gc=False):
-    id: str | None = None
-    model: str | None = None
-    status: str | None = None
-    output: list[_Item] | None = None
-    usage: _Usage | None = None
-    error: Any = None
-    incomplete_details: _Incomplete | None = None
-
-    @property
-    def finish(self) -> str | None:
-        """Why it ended; None: it hasn't. Some servers say ``complete`` or nothing of a whole answer."""
-        if self.status == "incomplete":
-            reason = self.incomplete_details.reason if self.incomplete_details is not None else None
-            return reason or "incomplete"
-        return "completed" if self.status in ("completed", "complete") else None
 
 
 class _Event(msgspec.Struct, gc=False):
-    type: str
+    type: str = ""
     sequence_number: int | None = None
-    response: _Response | None = None
-    item: _Item | None = None
+    delta: Any = None
     output_index: int | None = None
     content_index: int | None = None
-    delta: Any = None
+    item: _Item | None = None
+    response: Response | None = None
     error: Any = None
     code: Any = None
-    message: str | None = None
+    message: Any = None
+    param: Any = None
 
 
 _event = msgspec.json.Decoder(_Event).decode
-_whole = msgspec.json.Decoder(_Response).decode
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 _DELTAS: Final[Mapping[str, int]] = {
@@ -105,20 +49,21 @@ _DELTAS: Final[Mapping[str, int]] = {
     "response.reasoning_summary_text.delta": REASONING,
     "response.function_call_arguments.delta": TOOL,
     "response.custom_tool_call_input.delta": TOOL,
-    "response.mcp_call_arguments.delta": TOOL,
+    "response.shell_call_command.delta": TOOL,
     "response.audio.delta": AUDIO,
     "response.audio.transcript.delta": AUDIO,
+    "response.mcp_call_arguments.delta": OTHER,
     "response.code_interpreter_call_code.delta": OTHER,
-    "response.image_generation_call.partial_image": OTHER,
+    "response.shell_call_output_content.delta": OTHER,
 }
-_ITEMS: Final[Mapping[str, int]] = {
-    "message": 0,
-    "reasoning": 0,
-    "function_call": TOOL,
-    "custom_tool_call": TOOL,
-}
-"""What an output item is from its beginning; any other kind is a tool that the provider runs itself."""
-_PIECES: Final[Mapping[str, int]] = {"output_text": TEXT, "refusal": REFUSAL, "reasoning_text": REASONING}
+"""Events that say a piece of something, unless their delta is empty."""
+_WHOLE_PIECES: Final = frozenset(
+    ("response.image_generation_call.partial_image", "response.output_text.annotation.added")
+)
+"""Content that comes in one piece."""
+_STANDING: Final = frozenset(("response.created", "response.queued", "response.in_progress"))
+_LAST: Final = frozenset(("response.completed", "response.incomplete", "response.failed"))
+_NOTHING: Final[tuple[Beat, ...]] = ((0, 0, None),)
 
 
 class ResponseScanner:
@@ -136,7 +81,7 @@ class ResponseScanner:
         for frame in self._parser.feed(data):
             if frame.data is None:
                 signals.append(Signal(frame.raw))
-            elif frame.data != b"[DONE]":  # some servers end as they do in the older dialect
+            elif frame.data != b"[DONE]":  # some servers end as they do in Chat Completions
                 signals += self._signals(frame.raw, frame.data)
         return signals
 
@@ -154,78 +99,64 @@ class ResponseScanner:
             event = _event(data)
         except _UNREADABLE as error:
             return [Signal(raw, malformed=f"a stream event can't be read: {error}")]
+        kind = event.type
+        if event.error is not None or kind == "error":  # a proxy's error has no number
+            return [Signal(raw, error=failure(_said(event)))]
         number = event.sequence_number
         if number is not None:
-            if self._next is not None and number != self._next:
-                return [Signal(raw, malformed=f"event {number} comes where event {self._next} should")]
+            if number != self._next and not (
+                self._next is None and (number == 0 or kind == "response.created")
+            ):
+                return [Signal(raw, malformed=f"event {number} comes where event {self._next or 0} should")]
             self._next = number + 1
-        if (bits := _DELTAS.get(event.type)) is not None:
+        if (bits := _DELTAS.get(kind)) is not None:
             return [self._delta(raw, event, bits)]
-        match event.type:
-            case "response.completed" | "response.incomplete":
-                return _ended(raw, event.response or _Response())
-            case "response.failed" | "error":
-                said = event.response.error if event.response is not None else event.error
-                return [Signal(raw, error=inner_refusal(said or _flat(event), data))]
-            case "response.created":
-                response = event.response or _Response()
-                return [Signal(raw, ((0, 0, None),), id=response.id, model=response.model)]
-            case "response.output_item.added":
-                kind = event.item.type if event.item is not None else None
-                return [Signal(raw, ((0, _ITEMS.get(kind or "", OTHER), None),))]
-            case _:
-                return [Signal(raw, ((0, 0, None),))]
+        if kind in _LAST:
+            return _ended(raw, event)
+        if kind in _STANDING:
+            response = event.response or Response()
+            return [Signal(raw, _NOTHING, id=response.id, model=response.model)]
+        if kind == "response.output_item.added":
+            item = event.item.type if event.item is not None else None
+            return [Signal(raw, ((0, ITEMS.get(item or "", OTHER), None),))]
+        if kind in _WHOLE_PIECES:
+            return [Signal(raw, ((0, OTHER, None),))]
+        return [Signal(raw, _NOTHING)]
 
     def _delta(self, raw: bytes, event: _Event, bits: int) -> Signal:
-        text = event.delta if isinstance(event.delta, str) else ""
-        if not text and bits is not OTHER:
-            bits = 0
+        delta = event.delta
+        if not delta:
+            return Signal(raw, _NOTHING)
         if bits != TEXT:
             return Signal(raw, ((0, bits, None),))
         place = (event.output_index, event.content_index)
         if self._text_at is None:
             self._text_at = place
-        return Signal(raw, ((0, TEXT if place == self._text_at else TEXT | OTHER, None),), text)
+        if delta.__class__ is not str:
+            return Signal(raw, malformed="a text delta is no text")
+        return Signal(raw, ((0, TEXT if place == self._text_at else TEXT | OTHER, None),), delta)
 
 
-def _ended(raw: bytes, response: _Response) -> list[Signal]:
+def _ended(raw: bytes, event: _Event) -> list[Signal]:
     """The last event is two things: why it ended, with usage, and the end."""
-    finish = response.finish
-    if finish is None:
-        return [Signal(raw, malformed=f"the last event's status is {response.status!r}")]
-    usage = response.usage.neutral() if response.usage is not None else None
-    return [Signal(raw, ((0, 0, finish),), usage=usage), Signal(b"", end=True)]
-
-
-def _flat(event: _Event) -> dict[str, Any]:
-    """An ``error`` event's fields stand at its top."""
-    return {"message": event.message or "the provider said no more than that", "code": event.code}
-
-
-def read_answer(body: bytes) -> list[Signal]:
-    """A whole answer as the signals of its split."""
-    if not body or body.isspace():
-        return [Signal(body, malformed="the provider answered 200 with an empty body")]
-    try:
-        whole = _whole(body)
-        if not body.isascii():
-            body.decode()  # what the typed reading skips isn't checked for valid UTF-8
-    except _UNREADABLE as error:
-        return [Signal(body, malformed=f"the answer can't be read: {error}")]
-    if whole.error is not None:
-        return [Signal(body, error=inner_refusal(whole.error, body))]
-    if whole.output is None:
-        return [Signal(body, malformed="the answer has no output: it isn't a response")]
-    bits, text = 0, ""
-    for item in whole.output:
-        bits |= REASONING if item.type == "reasoning" else _ITEMS.get(item.type or "", OTHER)
-        for piece in item.content or ():
-            bits |= _PIECES.get(piece.type or "", OTHER)
-            if piece.type == "output_text":
-                text += piece.text or ""
-    usage = whole.usage.neutral() if whole.usage is not None else None
+    response = event.response
+    if response is None:
+        return [Signal(raw, malformed=f"{event.type} comes without its response")]
+    response.status = response.status or event.type.removeprefix("response.")
+    usage = response.counted
+    if response.failed or event.type == "response.failed":
+        counted = [Signal(b"", usage=usage)] if usage is not None else []  # it is billed all the same
+        return [*counted, Signal(raw, error=failure(response.error))]
+    if response.finish is None:
+        return [Signal(raw, malformed=f"{event.type} says that the status is {response.status!r}")]
     return [
-        Signal(b"", ((0, bits, whole.finish),), text, id=whole.id, model=whole.model),
-        Signal(b"", usage=usage),
+        Signal(raw, ((0, 0, response.finish),), usage=usage, id=response.id, model=response.model),
         Signal(b"", end=True),
     ]
+
+
+def _said(event: _Event) -> Any:
+    """An ``error`` event has its fields at its top, or in an object of their own as other errors have."""
+    if event.error is not None:
+        return event.error
+    return {"message": event.message, "param": event.param, "code": event.code}
