@@ -20,10 +20,15 @@ if TYPE_CHECKING:
 
     from holdfast.model import Request
 
-RECORDED = {"openai_chat": CHAT, "gemini": ("gemini",)}
+RECORDED = {"openai_chat": CHAT, "anthropic": ("anthropic",), "gemini": ("gemini",)}
 ASKS = ("/chat/completions", "/messages", ":generateContent", ":streamGenerateContent")
-LEAST = 0.6
-"""The share of a dialect's recorded requests that any other has to be able to say, so that the test isn't about nothing."""
+LEAST = {"openai_chat": 0.6, "anthropic": 0.5, "gemini": 0.6}
+"""The share of a dialect's recorded requests that any other has to be able to say, so that the test isn't about nothing.
+
+Anthropic's are mostly about tools that it runs itself, containers and thinking by the token.
+"""
+ONLY_ITS_OWN = "tool_reference"
+"""Blocks by which Anthropic loads tools as it goes. Results that hold nothing else say nothing to anybody else."""
 
 
 def requests(name: str) -> Iterator[tuple[str, Any]]:
@@ -31,7 +36,7 @@ def requests(name: str) -> Iterator[tuple[str, Any]]:
     for file in RECORDED[name]:
         for exchange in recordings(file):
             path = exchange["path"]
-            if path.endswith(ASKS):
+            if path.endswith(ASKS) and not _names(exchange["request"], ONLY_ITS_OWN):
                 named = {"model": path.rpartition("/")[2].partition(":")[0]} if ":" in path else {}
                 yield exchange["id"], {**exchange["request"], **named}
 
@@ -79,4 +84,4 @@ def test_recorded_requests_survive_the_way_there_and_back(ours: str, theirs: str
         names = asked_of(first, promised(ours, theirs) - PROOFS, ours)
         assert views(back, names, ours) == views(first, names, ours), id_
         survived += 1
-    assert survived >= LEAST * (survived + len(refused)), refused
+    assert survived >= LEAST[ours] * (survived + len(refused)), refused

@@ -218,6 +218,14 @@ def _one_at_a_time(request: Request, _: str) -> Any:
     return False if request.parallel_tool_calls is False and not none else None
 
 
+def _thinks(request: Request, _: str) -> Any:
+    """Where it is said how much to think, that there is to be a thought goes without saying."""
+    options = request.reasoning
+    if options is None or (options.enabled and (options.effort or options.budget_tokens)):
+        return None
+    return options.enabled
+
+
 def _output(kind: OutputKind, take: Callable[[Any], Any]) -> Callable[[Request, str], Any]:
     def view(request: Request, _: str) -> Any:
         return None if request.output is None or request.output.kind is not kind else take(request.output)
@@ -299,7 +307,7 @@ _SAID: Final[Mapping[str, Callable[[Request, str], Any]]] = {
     "output.json_schema": _output(_SCHEMA, lambda output: output.schema),
     "output.name": _output(_SCHEMA, lambda output: output.name),
     "output.strict": _output(_SCHEMA, lambda output: output.strict or None),
-    "reasoning.enabled": lambda request, _: request.reasoning and request.reasoning.enabled,
+    "reasoning.enabled": _thinks,
     "reasoning.effort": lambda request, _: request.reasoning and request.reasoning.effort,
     "reasoning.budget_tokens": lambda request, _: request.reasoning and request.reasoning.budget_tokens,
     "temperature": _sampling("temperature"),

@@ -69,11 +69,12 @@ def encode_answer(answer: Answer) -> bytes:
     """
     writer = AnthropicWriter(answer.dialect, answered=True)
     choice = min(answer.choices, key=lambda each: each.index, default=_NOTHING)
+    extra = writer.leftovers(answer.extra, "")
     id_ = answer.id or made_message_id(answer.model, answer.created)
     known: dict[str, Any] = {
         "id": id_,
-        "type": "message",
-        "role": Role.ASSISTANT.value,
+        "type": extra.get("type", "message"),
+        "role": extra.get("role", Role.ASSISTANT.value),
         "model": answer.model,
         "content": [
             block for part in _with_ids(choice.parts, id_) for block in write_part(part, writer, "content")
@@ -82,7 +83,7 @@ def encode_answer(answer: Answer) -> bytes:
     }
     end: dict[str, Any] = {"stop_reason": _stop_reason(choice, writer), "stop_sequence": None}
     end |= writer.leftovers(choice.extra, "")
-    return write_json(merged(known, end | writer.leftovers(answer.extra, "")))
+    return write_json(merged(known, end | extra))
 
 
 def usage_fields(usage: Usage | None, writer: AnthropicWriter) -> dict[str, Any]:
