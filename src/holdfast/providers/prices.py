@@ -28,6 +28,7 @@ _LISTED: Mapping[Kind, str] = {
     "input": "input_mtok",
     "cache_read": "cache_read_mtok",
     "cache_write": "cache_write_mtok",
+    "cache_write_1h": "cache_write_1h_mtok",
     "input_audio": "input_audio_mtok",
     "cache_audio_read": "cache_audio_read_mtok",
     "output": "output_mtok",

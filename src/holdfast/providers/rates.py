@@ -30,6 +30,7 @@ Kind = Literal[
     "input",
     "cache_read",
     "cache_write",
+    "cache_write_1h",
     "input_audio",
     "cache_audio_read",
     "output",
@@ -42,6 +43,7 @@ KINDS: tuple[Kind, ...] = (
     "input",
     "cache_read",
     "cache_write",
+    "cache_write_1h",
     "input_audio",
     "cache_audio_read",
     "output",
@@ -88,12 +90,14 @@ class Band(NamedTuple):
 
 
 class _Rates(NamedTuple):
-    """A band in integers. All but ``input`` and ``output`` say how much *more* a token of that kind costs (or less)."""
+    """A band in integers. All but ``input`` and ``output`` say how much *more* a token of that kind costs (or less) than one
+    of the total that it is part of; ``cache_write_1h`` is part of ``cache_write``."""
 
     above: int
     input: int
     cache_read: int
     cache_write: int
+    cache_write_1h: int
     input_audio: int
     overlap: int
     output: int
@@ -175,6 +179,8 @@ class Price:
             total += audio * band.input_audio
         if usage.cache_write_tokens:
             total += usage.cache_write_tokens * band.cache_write
+            if usage.cache_write_1h_tokens:
+                total += usage.cache_write_1h_tokens * band.cache_write_1h
         if usage.output_audio_tokens:
             total += usage.output_audio_tokens * band.output_audio
         if usage.reasoning_tokens:
@@ -203,6 +209,7 @@ def _compile(band: Band, scale: int) -> _Rates:
     own = {kind: rate(amount) for kind, amount in band.rates.items()}
     base, output = own.get("input", 0), own.get("output", 0)
     cached, audio = own.get("cache_read", base), own.get("input_audio", base)
+    written = own.get("cache_write", base)
     if "cache_audio_read" in own:
         both = own["cache_audio_read"]
     elif "cache_read" in own and "input_audio" in own:
@@ -213,7 +220,8 @@ def _compile(band: Band, scale: int) -> _Rates:
         above=band.above,
         input=base,
         cache_read=cached - base,
-        cache_write=own.get("cache_write", base) - base,
+        cache_write=written - base,
+        cache_write_1h=own.get("cache_write_1h", written) - written,
         input_audio=audio - base,
         overlap=both - cached - audio + base,
         output=output,
@@ -243,6 +251,7 @@ def _fault(usage: Usage) -> Flag | None:
         usage.output_tokens,
         usage.cache_read_tokens,
         usage.cache_write_tokens,
+        usage.cache_write_1h_tokens,
         usage.input_audio_tokens,
         usage.output_audio_tokens,
         usage.reasoning_tokens,
@@ -260,6 +269,8 @@ def _fault(usage: Usage) -> Flag | None:
         return "missing"
     read_or_heard = max(usage.cache_read_tokens or 0, usage.input_audio_tokens or 0)  # may be the same tokens
     if (usage.cache_write_tokens or 0) + read_or_heard > total_in:
+        return "inconsistent"
+    if (usage.cache_write_1h_tokens or 0) > (usage.cache_write_tokens or 0):
         return "inconsistent"
     if (usage.output_audio_tokens or 0) + (usage.reasoning_tokens or 0) > total_out:
         return "inconsistent"

@@ -14,6 +14,7 @@ from holdfast.model.usage import Usage
 from holdfast.providers import snapshot
 from holdfast.providers.prices import PriceBook, parse_overrides
 
+KINDS = ("input", "cache_read", "cache_write", "cache_write_1h", "output", "reasoning")
 NOW_NS = int(datetime(2026, 11, 21, 12, tzinfo=UTC).timestamp()) * 10**9
 
 
@@ -49,6 +50,7 @@ def usages(draw, most=2_000_000):
         input_tokens=input_tokens,
         cache_read_tokens=0 if heard else part,
         cache_write_tokens=written,
+        cache_write_1h_tokens=draw(st.integers(0, written)),
         input_audio_tokens=part if heard else 0,
         output_tokens=output_tokens,
         output_audio_tokens=spoken,
@@ -65,6 +67,7 @@ def oracle(provider, model, usage, at_ns):
                 input_tokens=usage.input_tokens,
                 cache_read_tokens=usage.cache_read_tokens,
                 cache_write_tokens=usage.cache_write_tokens,
+                cache_write_1h_tokens=usage.cache_write_1h_tokens,
                 input_audio_tokens=usage.input_audio_tokens,
                 output_tokens=usage.output_tokens,
                 output_audio_tokens=usage.output_audio_tokens,
@@ -99,6 +102,7 @@ class TestAgainstTheListsOwnArithmetic:
             input_tokens=300_007,
             cache_read_tokens=1_003,
             cache_write_tokens=501,
+            cache_write_1h_tokens=251,
             input_audio_tokens=0,
             output_tokens=70_001,
             output_audio_tokens=13,
@@ -112,6 +116,26 @@ class TestAgainstTheListsOwnArithmetic:
             and book.price(*which, NOW_NS).exact_nano(usage) != oracle(*which, usage, NOW_NS)
         ]
         assert wrong == []
+
+
+class TestEmbeddings:
+    """They read and write nothing, so that a price for input is the whole price."""
+
+    @pytest.mark.parametrize(
+        ("provider", "model", "per_1m"),
+        [
+            ("openai", "text-embedding-3-small", "0.02"),
+            ("openai", "text-embedding-3-large", "0.13"),
+            ("openai", "text-embedding-ada-002", "0.1"),
+            ("azure", "text-embedding-3-small", "0.02"),
+        ],
+    )
+    def test_cost_and_bound(self, provider, model, per_1m):
+        price = PriceBook().price(provider, model, NOW_NS)
+        cost = price.cost(Usage(input_tokens=1_000, output_tokens=0))
+        assert cost.nano == Decimal(per_1m) * 1_000 * 1_000
+        assert (cost.price_id, cost.flag) == (price.id, None)
+        assert price.bound(1_000, 0) == cost.nano
 
 
 class TestLaws:
@@ -135,7 +159,7 @@ class TestLaws:
         assert price.cost(heard).nano <= price.bound(1_000, 0)
         assert price.cost(spoken).nano <= price.bound(0, 1_000)
 
-    @given(models, usages(), st.sampled_from(["input", "cache_read", "cache_write", "output", "reasoning"]))
+    @given(models, usages(), st.sampled_from(KINDS))
     def test_one_more_token_of_any_kind_never_costs_less(self, which, usage, kind):
         assume(not (kind == "cache_read" and usage.input_audio_tokens))
         price = PriceBook().price(*which, NOW_NS)
@@ -144,6 +168,8 @@ class TestLaws:
         counts[total] += 1
         if f"{kind}_tokens" != total:
             counts[f"{kind}_tokens"] += 1
+        if kind == "cache_write_1h":
+            counts["cache_write_tokens"] += 1
         assert price.cost(Usage(**counts)).nano >= price.cost(usage).nano
 
     @given(usages(most=10_000), usages(most=10_000), st.integers(0, 50))

@@ -12,6 +12,8 @@ from holdfast.providers.rates import MOST_TOKENS, Band, Price
 
 D = Decimal
 
+COUNTS = [name for name in Usage.__struct_fields__ if name != "extra"]
+
 
 def flat(per_request=0, **rates):
     rates = {kind: D(str(amount)) for kind, amount in rates.items()}
@@ -54,6 +56,16 @@ class TestCost:
         assert price.cost(tokens(input_tokens=10, input_audio_tokens=4)).nano == 6 * 1_000 + 4 * 10_000
         assert price.cost(tokens(output_tokens=10, output_audio_tokens=4)).nano == 6 * 2_000 + 4 * 20_000
         assert price.cost(tokens(output_tokens=10, reasoning_tokens=4)).nano == 6 * 2_000 + 4 * 3_000
+
+    def test_what_is_kept_for_an_hour_is_dearer_than_the_rest_that_is_written(self):
+        price = flat(input=1, cache_write="1.25", cache_write_1h=2, output=1)
+        written = tokens(input_tokens=10, cache_write_tokens=7, cache_write_1h_tokens=4)
+        assert price.cost(written).nano == 3 * 1_000 + 3 * 1_250 + 4 * 2_000
+
+    def test_what_is_kept_for_an_hour_costs_what_is_written_where_only_that_has_a_price(self):
+        written = tokens(input_tokens=10, cache_write_tokens=7, cache_write_1h_tokens=4)
+        assert flat(input=1, cache_write="1.25", output=1).cost(written).nano == 3 * 1_000 + 7 * 1_250
+        assert flat(input=1, output=1).cost(written).nano == 10 * 1_000
 
     def test_parts_without_one_cost_what_the_rest_does(self):
         price = flat(input=1, output=2)
@@ -158,6 +170,9 @@ class TestNonsense:
             ({"output_tokens": None}, "missing"),
             ({"input_tokens": 5, "cache_read_tokens": 6}, "inconsistent"),
             ({"input_tokens": 5, "cache_read_tokens": 3, "cache_write_tokens": 3}, "inconsistent"),
+            ({"input_tokens": 5, "cache_write_tokens": 3, "cache_write_1h_tokens": 4}, "inconsistent"),
+            ({"input_tokens": 5, "cache_write_1h_tokens": 1}, "inconsistent"),
+            ({"input_tokens": 5, "cache_write_tokens": 3, "cache_write_1h_tokens": -1}, "negative"),
             ({"input_tokens": 5, "input_audio_tokens": 6}, "inconsistent"),
             ({"output_tokens": 5, "reasoning_tokens": 6}, "inconsistent"),
             ({"output_tokens": 5, "output_audio_tokens": 3, "reasoning_tokens": 3}, "inconsistent"),
@@ -175,22 +190,22 @@ class TestNonsense:
     @given(
         st.lists(
             st.none() | st.integers(-10, 40) | st.sampled_from([float("nan"), -1.5, 10**13, "7", True]),
-            min_size=7,
-            max_size=7,
+            min_size=len(COUNTS),
+            max_size=len(COUNTS),
         )
     )
     def test_nothing_a_provider_says_costs_less_than_nothing(self, counts):
-        names = [name for name in Usage.__struct_fields__ if name != "extra"]
         price = flat(
             input=3,
             cache_read=1,
             cache_write=4,
+            cache_write_1h=6,
             input_audio=30,
             cache_audio_read=5,
             output=7,
             output_audio=70,
         )
-        cost = price.cost(Usage(**dict(zip(names, counts, strict=True))))
+        cost = price.cost(Usage(**dict(zip(COUNTS, counts, strict=True))))
         assert cost.nano is None or cost.nano >= 0
         assert (cost.nano is None) == (cost.flag not in (None, "overlap"))
 
