@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -51,8 +52,10 @@ def gateway(chaos: Chaos, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 @pytest.fixture(scope="module")
-def sdks(gateway: Running) -> dict[str, Sdk]:
-    return {name: kind(f"http://127.0.0.1:{gateway.port}") for name, kind in SDKS.items()}
+def sdks(gateway: Running) -> Iterator[dict[str, Sdk]]:
+    url = f"http://127.0.0.1:{gateway.port}"
+    with ExitStack() as stack:
+        yield {name: stack.enter_context(kind(url)) for name, kind in SDKS.items()}
 
 
 every_pair = pytest.mark.parametrize(

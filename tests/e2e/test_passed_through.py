@@ -104,8 +104,25 @@ def gateway(one: Replay, two: Replay, tmp_path: Path) -> Iterator[Running]:
         yield running
 
 
-def client(gateway: Running) -> openai.OpenAI:
-    return openai.OpenAI(base_url=f"http://127.0.0.1:{gateway.port}/v1", api_key="none", max_retries=0)
+@pytest.fixture
+def client(gateway: Running) -> Iterator[openai.OpenAI]:
+    url = f"http://127.0.0.1:{gateway.port}/v1"
+    with openai.OpenAI(base_url=url, api_key="none", max_retries=0) as caller:
+        yield caller
+
+
+@pytest.fixture
+def claude(gateway: Running) -> Iterator[anthropic.Anthropic]:
+    url = f"http://127.0.0.1:{gateway.port}"
+    with anthropic.Anthropic(base_url=url, api_key="none", max_retries=0) as caller:
+        yield caller
+
+
+@pytest.fixture
+def google(gateway: Running) -> Iterator[genai.Client]:
+    caller = genai.Client(api_key="none", http_options={"base_url": f"http://127.0.0.1:{gateway.port}"})
+    yield caller
+    caller.close()
 
 
 def script(server: Replay, path: str, *answers: Recorded) -> None:
@@ -118,10 +135,10 @@ def the_record(gateway: Running) -> Any:
 
 
 class TestResponses:
-    def test_plain_with_fallback_cost_and_a_record(self, gateway, one, two) -> None:
+    def test_plain_with_fallback_cost_and_a_record(self, gateway, client, one, two) -> None:
         script(one, "/v1/responses", BUSY)
         script(two, "/v1/responses", json_answer(RESPONSE))
-        raw = client(gateway).responses.with_raw_response.create(
+        raw = client.responses.with_raw_response.create(
             model="chat", input="hi", max_output_tokens=100, extra_body={"unknown_field": {"kept": [1]}}
         )
         assert raw.parse().output_text == "one two"
@@ -141,19 +158,17 @@ class TestResponses:
         assert record.cost_usd == COST
 
     @pytest.mark.parametrize("size", [1, 50, 10**6])
-    def test_streamed_however_it_is_cut(self, gateway, one, size) -> None:
+    def test_streamed_however_it_is_cut(self, gateway, client, one, size) -> None:
         script(one, "/v1/responses", sse_answer(events(), named=True, cut=every(size)))
-        seen = list(client(gateway).responses.create(model="chat", input="hi", stream=True))
+        seen = list(client.responses.create(model="chat", input="hi", stream=True))
         assert [event.type for event in seen] == [event["type"] for event in events()]
         assert seen[-1].response.usage.output_tokens == 5
         record = the_record(gateway)
         assert (record.end.state, record.cost_usd) == ("ok", COST)
 
-    def test_a_cut_is_told_and_costs_its_bound(self, gateway, one) -> None:
+    def test_a_cut_is_told_and_costs_its_bound(self, gateway, client, one) -> None:
         script(one, "/v1/responses", sse_answer(events(upto=3), named=True))
-        stream = client(gateway).responses.create(
-            model="chat", input="hi", stream=True, max_output_tokens=100
-        )
+        stream = client.responses.create(model="chat", input="hi", stream=True, max_output_tokens=100)
         heard = [next(stream).type for _ in events(upto=3)]
         with pytest.raises(openai.APIError):
             next(stream)
@@ -161,54 +176,51 @@ class TestResponses:
         record = the_record(gateway)
         assert (record.end.state, record.end.attempts[0].billed) == ("failed", "bound")
 
-    def test_a_target_that_speaks_something_else_is_passed_over(self, gateway, one) -> None:
+    def test_a_target_that_speaks_something_else_is_passed_over(self, gateway, client, one) -> None:
         script(one, "/v1/responses", json_answer(RESPONSE))
-        assert client(gateway).responses.create(model="mixed", input="hi").output_text == "one two"
+        assert client.responses.create(model="mixed", input="hi").output_text == "one two"
         record = the_record(gateway)
         assert record.end.skipped == (("claude/c", "model"),)
         assert len(record.end.attempts) == 1
 
-    def test_where_no_target_speaks_it_nothing_is_sent(self, gateway, one) -> None:
+    def test_where_no_target_speaks_it_nothing_is_sent(self, gateway, client, one) -> None:
         with pytest.raises(openai.BadRequestError, match=r"claude/c.*google/g") as caught:
-            client(gateway).responses.create(model="foreign", input="hi")
+            client.responses.create(model="foreign", input="hi")
         assert caught.value.code == "unsupported_by_target"
         assert one.requests == []
 
-    def test_what_cant_be_recorded_honestly_is_refused(self, gateway, one) -> None:
+    def test_what_cant_be_recorded_honestly_is_refused(self, gateway, client, one) -> None:
         with pytest.raises(openai.BadRequestError) as caught:
-            client(gateway).responses.create(model="chat", input="hi", background=True)
+            client.responses.create(model="chat", input="hi", background=True)
         assert caught.value.param == "background"
         assert one.requests == []
 
 
 class TestEmbeddings:
-    def test_vectors_usage_and_cost(self, gateway, one, two) -> None:
+    def test_vectors_usage_and_cost(self, gateway, client, one, two) -> None:
         script(one, "/v1/embeddings", BUSY)
         script(two, "/v1/embeddings", json_answer(EMBEDDING))
-        answer = client(gateway).embeddings.create(model="chat", input="hi", encoding_format="float")
+        answer = client.embeddings.create(model="chat", input="hi", encoding_format="float")
         assert answer.data[0].embedding == [0.25, -1.5]
         record = the_record(gateway)
         assert record.intent.dialect == "openai_embeddings"
         assert record.cost_usd == Decimal(7 * PRICE_IN).scaleb(-9)
 
-    def test_an_error_of_the_callers_comes_in_the_providers_words(self, gateway, one, two) -> None:
+    def test_an_error_of_the_callers_comes_in_the_providers_words(self, gateway, client, one, two) -> None:
         refused = {
             "error": {"message": "too long", "type": "invalid_request_error", "param": "input", "code": None}
         }
         script(one, "/v1/embeddings", json_answer(refused, 400))
         with pytest.raises(openai.BadRequestError, match="too long"):
-            client(gateway).embeddings.create(model="chat", input="hi")
+            client.embeddings.create(model="chat", input="hi")
         assert two.requests == []
 
 
 class TestCounting:
-    def test_anthropic_counts_by_an_anthropic_target_for_nothing(self, gateway, one) -> None:
+    def test_anthropic_counts_by_an_anthropic_target_for_nothing(self, gateway, claude, one) -> None:
         script(one, "/v1/messages/count_tokens", json_answer({"input_tokens": 42}))
-        caller = anthropic.Anthropic(
-            base_url=f"http://127.0.0.1:{gateway.port}", api_key="none", max_retries=0
-        )
         messages: Any = [{"role": "user", "content": "hi"}]
-        assert caller.messages.count_tokens(model="counting", messages=messages).input_tokens == 42
+        assert claude.messages.count_tokens(model="counting", messages=messages).input_tokens == 42
         (request,) = one.requests
         assert request.headers["anthropic-version"] == "2026-10-21"  # the caller's own, not ours
         assert json.loads(request.body) == {"model": "c", "messages": messages}
@@ -216,18 +228,14 @@ class TestCounting:
         assert (record.cost_usd, record.end.attempts[0].billed) == (0, "none")
         assert record.end.skipped == (("one/m", "model"),)
 
-    def test_google_counts_by_a_google_target(self, gateway, one) -> None:
+    def test_google_counts_by_a_google_target(self, gateway, google, one) -> None:
         script(one, "/v1beta/models/g:countTokens", json_answer({"totalTokens": 7}))
-        caller = genai.Client(api_key="none", http_options={"base_url": f"http://127.0.0.1:{gateway.port}"})
-        assert caller.models.count_tokens(model="counting", contents="hi").total_tokens == 7
+        assert google.models.count_tokens(model="counting", contents="hi").total_tokens == 7
         assert the_record(gateway).cost_usd == 0
 
-    def test_without_one_it_is_a_501_that_says_so(self, gateway, one) -> None:
-        caller = anthropic.Anthropic(
-            base_url=f"http://127.0.0.1:{gateway.port}", api_key="none", max_retries=0
-        )
+    def test_without_one_it_is_a_501_that_says_so(self, claude, one) -> None:
         with pytest.raises(anthropic.APIStatusError, match="counts tokens") as caught:
-            caller.messages.count_tokens(model="chat", messages=[{"role": "user", "content": "hi"}])
+            claude.messages.count_tokens(model="chat", messages=[{"role": "user", "content": "hi"}])
         assert caught.value.status_code == 501
         assert caught.value.body["type"] == "error"  # type: ignore[index]  # the SDK types it as object
         assert one.requests == []

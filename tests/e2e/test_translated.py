@@ -184,19 +184,13 @@ def test_a_routes_parameters_are_said_in_the_targets_words(gateway, chaos) -> No
 )
 def test_one_providers_signature_never_reaches_another(gateway, chaos, caller, first, then, stream) -> None:
     """Each provider refuses what it didn't sign: a conversation that changes providers must still go on."""
-    sdk = SDKS[caller](f"http://127.0.0.1:{gateway.port}")
-    turn = Turn(prompt="Think, then call.", tools=True, thinking=True, stream=stream)
-    said = sdk.ask(f"{first}/m-think-tool", turn)
-    (call,) = said.calls
-    answer = sdk.ask(
-        f"{then}/m-text",
-        Turn(
-            tools=True,
-            stream=stream,
-            before=(*sdk.prompt(turn), said.turn),
-            results=((call, "done"),),
-        ),
-    )
+    with SDKS[caller](f"http://127.0.0.1:{gateway.port}") as sdk:
+        turn = Turn(prompt="Think, then call.", tools=True, thinking=True, stream=stream)
+        said = sdk.ask(f"{first}/m-think-tool", turn)
+        (call,) = said.calls
+        before = (*sdk.prompt(turn), said.turn)
+        last = Turn(tools=True, stream=stream, before=before, results=((call, "done"),))
+        answer = sdk.ask(f"{then}/m-text", last)
     assert answer.text
     entry = chaos.journal(model="m-text")[-1]
     assert b"holdfast:" not in entry.body

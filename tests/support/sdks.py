@@ -6,7 +6,7 @@ import base64
 import json
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import anthropic
 import openai
@@ -94,6 +94,13 @@ class Sdk:
     """One SDK, pointed at a gateway."""
 
     name: ClassVar[str]
+    client: Any
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.client.close()
 
     def ask(self, model: str, turn: Turn) -> Said:
         """Raises Refused."""

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from holdfast.config import Config, parse
+from holdfast.config import Config, Provider, parse
 from holdfast.errors import ConfigError
 
 EXAMPLE = """\
@@ -63,3 +63,8 @@ def problems(text: str, env: dict[str, str] | None = None) -> list[str]:
     for problem in caught.value.problems:
         assert problem in str(caught.value)
     return list(caught.value.problems)
+
+
+def keys_of(provider: Provider) -> list[str | None]:
+    """The key of each deployment."""
+    return [each.key.reveal() if each.key is not None else None for each in provider.deployments]

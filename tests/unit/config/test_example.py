@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from tests.unit.config.reading import EXAMPLE, WALL, read
+from tests.unit.config.reading import EXAMPLE, WALL, keys_of, read
 
 from holdfast.config import CHAT, check, load, with_simulated
 from holdfast.engine.policy import Retry
@@ -23,8 +23,7 @@ def test_the_example_works_as_it_stands(tmp_path: Path) -> None:
     assert config.ledger.path == "holdfast.db"
     assert config.open
     openai, wall = config.providers["openai"], config.providers["wall"]
-    assert openai.key is not None
-    assert openai.key.reveal() == "sk-real"
+    assert keys_of(openai) == ["sk-real"]
     assert (openai.dialect, openai.base_url) == ("openai_chat", "https://api.openai.com/v1")
     assert (wall.dialect, wall.base_url) == ("openai_chat", "http://127.0.0.1:8401/v1")
     chat = config.routes[CHAT]
@@ -52,15 +51,13 @@ def test_none_in_the_example_means_not_configured() -> None:
 def test_a_provider_counts_as_configured_only_with_a_key(written: str) -> None:
     config = read(f'[providers.openai]\napi_key = "{written}"\n', {"OPENAI_API_KEY": "sk-elsewhere"})
     assert not config.providers["openai"].usable
-    assert config.providers["openai"].key is None
+    assert keys_of(config.providers["openai"]) == [None]
     assert not config.has_providers
 
 
 def test_a_known_provider_takes_its_key_from_the_environment_where_the_file_names_none() -> None:
     config = read("[providers.OpenAI]\n", {"OPENAI_API_KEY": "sk-env\n"})
-    key = config.providers["openai"].key
-    assert key is not None
-    assert key.reveal() == "sk-env"
+    assert keys_of(config.providers["openai"]) == ["sk-env"]
     assert config.providers["openai"].name == "openai"
 
 
@@ -90,7 +87,7 @@ def test_no_keys_at_all_is_no_error_but_is_said(env: dict[str, str]) -> None:
 
 def test_a_file_without_a_chat_route_gets_the_built_in_one() -> None:
     config = read(WALL + '[providers.openai]\napi_key = "k"\n[routes.mine]\ntargets = ["wall/m"]\n')
-    assert [str(t) for t in config.routes[CHAT].targets] == ["openai/gpt-5-mini"]
+    assert [str(t) for t in config.routes[CHAT].targets] == ["openai/gpt-5.4-mini"]
     assert CHAT not in read(WALL + '[routes.mine]\ntargets = ["wall/m"]\n').routes
 
 
@@ -108,12 +105,22 @@ def test_a_file_that_names_no_providers_has_those_of_the_environment() -> None:
 def test_simulated_providers_stand_behind_chat() -> None:
     config = with_simulated(
         load(None, {}),
-        {"simulated-a": "http://127.0.0.1:9001/v1/", "simulated-b": "http://127.0.0.1:9002/v1"},
+        {"azure": "http://127.0.0.1:9001", "anthropic": "http://127.0.0.1:9002/v1/"},
     )
     assert config.has_providers
-    assert config.providers["simulated-a"].base_url == "http://127.0.0.1:9001/v1"
+    anthropic, azure = config.providers["anthropic"], config.providers["azure"]
+    assert [each.base_url for each in anthropic.deployments] == ["http://127.0.0.1:9002/v1"]
+    assert azure.usable
+    assert keys_of(azure) == [None]
     targets = Routes(config).resolve("chat").targets
-    assert [target.provider for target in targets] == ["simulated-a", "simulated-b"]
+    assert [target.provider for target in targets] == ["anthropic", "azure"]
+
+
+def test_simulated_providers_are_reached_past_any_proxy() -> None:
+    config = read('[outbound]\nproxy = "http://proxy.example:1"\n')
+    simulated = with_simulated(config, {"openai": "http://127.0.0.1:9001/v1"})
+    assert simulated.providers["openai"].deployments[0].proxy is None
+    assert config.providers["openai"].deployments[0].proxy is not None
 
 
 def test_host_and_port_of_the_command_line_go_first() -> None:

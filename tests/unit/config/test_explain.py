@@ -142,9 +142,11 @@ def test_a_model_that_nothing_answers_to_is_explained_as_the_caller_is_told() ->
 
 
 def test_the_built_in_route_and_simulated_providers_can_be_explained() -> None:
-    said = explain(with_simulated(load(None, {}), {"simulated-a": "http://127.0.0.1:1/v1"}), "chat")
+    said = explain(with_simulated(load(None, {}), {"openai": "http://127.0.0.1:1/v1"}), "chat")
     assert said.because == "it is the name of the route chat, which is built in"
-    assert [each.target for each in said.targets] == ["simulated-a/simulated"]
+    assert [(each.target, each.key) for each in said.targets] == [
+        ("openai/gpt-5.4-mini", "none is needed: it is simulated")
+    ]
 
 
 # What check warns of

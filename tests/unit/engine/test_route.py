@@ -15,6 +15,7 @@ from holdfast.errors import UnknownModel
 class Upstream(msgspec.Struct, frozen=True):
     name: str
     usable: bool = True
+    shares: tuple[tuple[str, float], ...] = (("", 1.0),)
     timeouts: Timeouts = Timeouts(idle_s=7)
     retry: Retry = Retry()
 

@@ -1,34 +1,107 @@
 """Provider rows and what is said of them."""
 
+import json
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from holdfast.providers.catalog import COMPATIBLE, ORDER, PROVIDERS, in_order, nearest, owner_of, provider
+from holdfast.dialects.fields import NEUTRAL
+from holdfast.providers.catalog import (
+    COMPATIBLE,
+    DIALECTS,
+    MEDIA,
+    ORDER,
+    PROVIDERS,
+    compatible,
+    in_order,
+    max_output,
+    nearest,
+    owner_of,
+    provider,
+    respoken,
+)
 from holdfast.providers.prices import PriceBook
 
 AT_NS = 1_790_000_000 * 10**9
+RECORDINGS = Path(__file__).parents[3].parent / "shared" / "recordings" / "http"
 
 
 @pytest.mark.parametrize("row", PROVIDERS.values(), ids=list(PROVIDERS))
 class TestRow:
     def test_is_reached_over_tls_and_paths_can_be_appended(self, row):
         url = urlsplit(row.base_url)
-        assert url.scheme == "https"
-        assert url.hostname
+        if row.name == "azure":  # everybody has an address of their own there
+            assert row.base_url == ""
+            assert row.base_url_env
+        else:
+            assert url.scheme == "https"
+            assert url.hostname
         assert not row.base_url.endswith("/")
-        assert row.chat_path.startswith("/")
 
-    def test_has_a_key_name_that_its_sdk_reads(self, row):
-        assert row.key_env == (f"{row.name.upper()}_API_KEY",)
+    def test_speaks_its_own_dialect_and_every_path_begins_with_a_slash(self, row):
+        assert row.dialect in row.doors
+        assert set(row.dated_doors) <= set(row.doors)
+        for door in (*row.doors.values(), *row.dated_doors.values()):
+            for path in (door.path, door.stream_path or door.path):
+                assert path.startswith("/")
+                assert not path.endswith("/")
+                assert path.replace("{model}", "").isascii()
+                assert path.count("{") == path.count("{model}")
 
-    def test_default_model_has_a_price(self, row):
+    def test_default_model_has_a_price_and_a_largest_answer(self, row):
         assert PriceBook().price(row.name, row.default_model, AT_NS) is not None
+        assert max_output(row.default_model) is not None
+
+    def test_default_model_is_its_own_where_the_catalog_knows_whose_it_is(self, row):
+        assert owner_of(row.default_model) in (row.name, None, "openai")
+
+    def test_what_it_doesnt_take_is_a_field_that_there_is(self, row):
+        known = {name.partition(".")[0] for name in NEUTRAL}
+        assert set(row.unsupported) <= known
+        assert set(MEDIA) <= known
+
+    def test_headers_are_lower_case_and_hold_no_key(self, row):
+        assert all(name == name.lower() for name, _ in row.headers)
 
 
 def test_rows_of_this_release():
-    assert list(PROVIDERS) == ["openai", "deepseek", "openrouter"]
-    assert PROVIDERS["openrouter"].base_url == "https://openrouter.ai/api/v1"
+    assert list(PROVIDERS) == ["openai", "anthropic", "deepseek", "gemini", "azure", "openrouter"]
+    ways = {name: (row.auth, row.key_env, row.token_env) for name, row in PROVIDERS.items()}
+    assert ways == {
+        "openai": ("bearer", ("OPENAI_API_KEY",), ()),
+        "anthropic": ("x-api-key", ("ANTHROPIC_API_KEY",), ("ANTHROPIC_AUTH_TOKEN",)),
+        "deepseek": ("bearer", ("DEEPSEEK_API_KEY",), ()),
+        "gemini": ("x-goog-api-key", ("GEMINI_API_KEY", "GOOGLE_API_KEY"), ()),
+        "azure": ("api-key", ("AZURE_OPENAI_API_KEY",), ()),
+        "openrouter": ("bearer", ("OPENROUTER_API_KEY",), ()),
+    }
+    assert dict(PROVIDERS["anthropic"].headers) == {"anthropic-version": "2023-06-01"}
+
+
+# What these endpoints were really asked at, but for one that nothing asks for yet.
+NOT_SPOKEN = ("batchEmbedContents",)
+ASKED = [
+    (name, entry["path"] + entry["query"], entry["request"].get("model"))
+    for name in PROVIDERS
+    if (RECORDINGS / f"{name}.jsonl").exists()
+    for entry in map(json.loads, (RECORDINGS / f"{name}.jsonl").read_text().splitlines())
+    if not entry["path"].endswith(NOT_SPOKEN)
+]
+
+
+def test_every_recorded_path_is_one_of_the_provider_s_doors():
+    assert not ASKED or {name for name, _, _ in ASKED} == set(PROVIDERS)
+    for name, asked, model in sorted(set(ASKED), key=str):
+        row = PROVIDERS[name]
+        doors = [*row.doors.values(), *row.dated_doors.values()]
+        paths = {path for door in doors for path in (door.path, door.stream_path or door.path)}
+        base = urlsplit(row.base_url).path
+        at = asked.removesuffix("?beta=true").split("?api-version=")[0]
+        named = model or at.rpartition("/")[2].partition(":")[0]
+        assert at in {base + path.replace("{model}", named) for path in paths}, (name, asked)
 
 
 def test_providers_are_found_without_regard_to_case():
@@ -42,6 +115,22 @@ def test_a_compatible_server_needs_no_key_and_has_no_default_model():
     assert COMPATIBLE.name not in PROVIDERS
 
 
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_compatible_server_speaks_as_its_dialects_own_provider(dialect):
+    row = compatible("mine", dialect)
+    like = next(row for row in PROVIDERS.values() if row.dialect == dialect)
+    assert (row.name, row.dialect) == ("mine", dialect)
+    assert (row.doors, row.auth, row.headers) == (like.doors, like.auth, like.headers)
+
+
+def test_a_known_provider_in_another_dialect_keeps_its_name_and_key_and_nothing_of_its_wire():
+    row = respoken(PROVIDERS["azure"], "anthropic")
+    assert (row.name, row.key_env, row.dialect) == ("azure", ("AZURE_OPENAI_API_KEY",), "anthropic")
+    assert (row.auth, row.doors, row.dated_doors) == ("x-api-key", PROVIDERS["anthropic"].doors, {})
+    assert row.max_tokens_field == "max_tokens"
+    assert respoken(PROVIDERS["azure"], "openai_chat") is PROVIDERS["azure"]
+
+
 class TestOrder:
     def test_is_the_stated_one(self):
         assert ORDER == ("openai", "anthropic", "deepseek", "gemini")
@@ -49,6 +138,14 @@ class TestOrder:
     def test_others_come_after_as_they_were_named(self):
         named = ["wall", "gemini", "openrouter", "deepseek", "attic", "openai", "anthropic"]
         assert in_order(named) == ["openai", "anthropic", "deepseek", "gemini", "wall", "openrouter", "attic"]
+
+    @given(st.lists(st.sampled_from([*PROVIDERS, "wall", "attic"]), unique=True))
+    def test_of_any_it_is_the_same_for_any_subset(self, named):
+        every = in_order(named)
+        for left_out in named:
+            assert in_order(name for name in named if name != left_out) == [
+                name for name in every if name != left_out
+            ]
 
     def test_does_not_depend_on_case(self):
         assert in_order(["DeepSeek", "OpenAI"]) == ["OpenAI", "DeepSeek"]
@@ -66,9 +163,3 @@ class TestNearest:
 
     def test_only_the_first_hundred_characters_of_a_caller_s_name_are_looked_at(self):
         assert nearest("x" * 1_000, ["x" * 100, "chat"]) == ["x" * 100]
-
-
-def test_owner_without_a_row_is_still_named():
-    owner = owner_of("claude-sonnet-4-5")
-    assert owner == "anthropic"
-    assert provider(owner) is None
