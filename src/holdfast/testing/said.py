@@ -212,12 +212,6 @@ def _mode(mode: ToolMode, *, several: bool = False) -> Callable[[Request, str], 
     return view
 
 
-def _one_at_a_time(request: Request, _: str) -> Any:
-    """False where it is said and means something: none may be called at all where the choice is so."""
-    none = request.tool_choice is not None and request.tool_choice.mode is ToolMode.NONE
-    return False if request.parallel_tool_calls is False and not none else None
-
-
 def _thinks(request: Request, _: str) -> Any:
     """Where it is said how much to think, that there is to be a thought goes without saying."""
     options = request.reasoning
@@ -301,7 +295,7 @@ _SAID: Final[Mapping[str, Callable[[Request, str], Any]]] = {
     "tool_choice.required": _mode(ToolMode.REQUIRED),
     "tool_choice.named": _mode(ToolMode.NAMED),
     "tool_choice.some": _mode(ToolMode.NAMED, several=True),
-    "parallel_tool_calls": _one_at_a_time,
+    "parallel_tool_calls": lambda request, _: False if request.parallel_tool_calls is False else None,
     "output.text": _output(OutputKind.TEXT, lambda _: True),
     "output.json_object": _output(OutputKind.JSON_OBJECT, lambda _: True),
     "output.json_schema": _output(_SCHEMA, lambda output: output.schema),
