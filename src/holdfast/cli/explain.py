@@ -24,8 +24,9 @@ def explain(
 ) -> None:
     """Show what happens to a request for a model: which targets, in what order, with which limits.
 
-    Each value comes with where it was set: a path in the file (and the environment's variables in
-    it), or "built-in". Targets that are passed over come last, with the reason. Opens no connection.
+    Targets of one number are equals: each request tries them in an order drawn by their shares. Each
+    value comes with where it was set: a path in the file (and the environment's variables in it), or
+    "built-in". Targets that are passed over come last, with the reason. Opens no connection.
 
     \b
     Examples:
@@ -52,10 +53,19 @@ def _show(explanation: "Explanation") -> None:
     tried = [target for target in explanation.targets if target.skipped is None]
     skipped = [target for target in explanation.targets if target.skipped is not None]
     say()
-    say_table(
-        ("", "target", "dialect", "address", "key"),
-        [(str(n), t.target, t.dialect, t.base_url, t.key) for n, t in enumerate(tried, 1)],
-    )
+    columns = [
+        ("", [str(t.place) for t in tried]),
+        ("target", [t.target for t in tried]),
+        ("share", [f"{t.share:.0%}" if t.share != 1 else "" for t in tried]),
+        ("dialect", [t.dialect for t in tried]),
+        ("address", [t.base_url for t in tried]),
+        ("proxy", [t.proxy or "" for t in tried]),
+        ("CA file", [t.ca_file or "" for t in tried]),
+        ("key", [t.key for t in tried]),
+        ("set", [", ".join(t.set) for t in tried]),
+    ]
+    told = [column for column in columns if any(column[1])]  # nobody needs a column of nothing
+    say_table([name for name, _ in told], list(zip(*(cells for _, cells in told), strict=True)))
     if skipped:
         say()
         say_table(("skipped", "because"), [(t.target, t.skipped or "") for t in skipped])
@@ -68,7 +78,8 @@ def _request_rows(explanation: "Explanation") -> list[tuple[str, str, str, str]]
 
 
 def _target_rows(targets: "list[ExplainedTarget]") -> list[tuple[str, str, str, str]]:
-    return [(t.target, v.name, _shown(v.value), v.source) for t in targets for v in t.limits]
+    limits = {t.provider: t.limits for t in targets}  # the same for all of a provider's targets
+    return [(name, v.name, _shown(v.value), v.source) for name, values in limits.items() for v in values]
 
 
 def _shown(value: object) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from ipaddress import ip_address
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
@@ -21,7 +22,7 @@ from holdfast.providers.catalog import PROVIDERS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from holdfast.config import Config
+    from holdfast.config import Config, Provider
 
 __all__ = ["banner", "welcome"]
 
@@ -80,13 +81,19 @@ def welcome(config: Config, url: str, program: str, *, simulated: bool) -> Itera
 
 def _table(config: Config) -> Iterator[str]:
     used = [provider for provider in config.providers.values() if provider.usable]
-    yield f"{_INDENT}providers  {', '.join(f'{provider.name} ({provider.base_url})' for provider in used)}"
+    yield f"{_INDENT}providers  {', '.join(f'{provider.name} ({_addresses(provider)})' for provider in used)}"
     for place, route in enumerate(config.routes.values()):
         asked = ", ".join((route.name, *route.models))
-        chain = ", then ".join(str(target) for target in route.targets)
+        places = groupby(route.targets, key=lambda target: target.tier)
+        chain = ", then ".join(" or ".join(map(str, equals)) for _, equals in places)
         yield f"{_INDENT}{'routes' if not place else '':<9}  {asked} -> {chain}"
     yield f"{_INDENT}ledger     {Path(config.ledger.path).absolute()}"
     yield f"{_INDENT}settings   {config.file or 'the environment (no holdfast.toml here)'}"
+
+
+def _addresses(provider: Provider) -> str:
+    """Each once: several keys may go to the same one."""
+    return ", ".join(dict.fromkeys(deployment.base_url for deployment in provider.deployments))
 
 
 def _model_to_ask(config: Config) -> str | None:

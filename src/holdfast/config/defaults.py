@@ -85,6 +85,8 @@ def settings_problems(document: Document) -> list[Problem]:
         for provider in (None, *_providers_of(document, route)):
             problems += _cap_below_base(retry_settings(document, route, provider))
     for key, table in document.routes.items():
+        if "drop" not in table.model_fields_set:  # what is permitted by default contradicts nothing
+            continue
         for name in sorted(set(table.drop) & set(table.set)):
             problems.append(
                 Problem(
@@ -125,10 +127,17 @@ def _where(setting: Setting) -> str:
 def _providers_of(document: Document, route: str | None) -> Iterable[str]:
     if route is None:
         return document.providers
-    names = {
-        str(target).partition("/")[0] for target in document.routes[route].targets if isinstance(target, str)
-    }
+    names = {target.partition("/")[0] for target in _targets_in(document.routes[route].targets)}
     return sorted(names)
+
+
+def _targets_in(items: Iterable[Any]) -> Iterable[str]:
+    """The texts of a route's targets, also of those in tables and groups."""
+    for item in items:
+        if isinstance(item, list | tuple):
+            yield from _targets_in(item)
+        elif isinstance(text := item.get("target") if isinstance(item, dict) else item, str):
+            yield text
 
 
 def _layers(document: Document, table: str, route: str | None, provider: str | None) -> Layers:

@@ -14,17 +14,31 @@ from holdfast.engine.route import fold, matcher
 from holdfast.providers import catalog
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from holdfast.config.problems import Path
     from holdfast.config.schema import Document, Gateway, Ledger
     from holdfast.secret import Secret
     from holdfast.transport.proxy import Proxy
 
-__all__ = ["CHAT", "Config", "Deployment", "Key", "Provider", "is_loopback", "with_simulated"]
+__all__ = [
+    "CHAT",
+    "Config",
+    "Deployment",
+    "Key",
+    "Provider",
+    "chat_over",
+    "is_loopback",
+    "retry_of",
+    "targets_of",
+    "timeouts_of",
+    "with_simulated",
+]
 
 CHAT = "chat"
 """The built-in route's name."""
+
+_SIMULATED = "none is needed: it is simulated"
 
 _matcher = lru_cache(maxsize=1024)(matcher)  # keyed by what the file says, not by what callers ask
 
@@ -36,6 +50,8 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     """Empty where it is the only one."""
     base_url: str
     key: Secret | None = None
+    key_from: str = ""
+    """Where the key came from, or why there is none; never the key."""
     auth: str = "bearer"
     """How the key travels: :data:`holdfast.providers.catalog.Auth`."""
     headers: Mapping[str, Secret] = {}
@@ -52,9 +68,11 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     deployments: tuple[Deployment, ...]
     """At least one."""
     key_from: str
-    """Where the key came from, or why there is none; never the key."""
+    """Where the first one's key came from, or why there is none; never the key."""
     usable: bool
     """It has the key it needs."""
+    idle: tuple[Deployment, ...] = ()
+    """Those that lack the key they need while others have theirs."""
     unsupported: tuple[str, ...] = ()
     """Fields that its dialect has and it doesn't take."""
     timeouts: Timeouts = Timeouts()
@@ -143,22 +161,27 @@ def with_simulated(config: Config, base_urls: Mapping[str, str]) -> Config:
         row = msgspec.structs.replace(catalog.PROVIDERS[name], base_url=base_url.rstrip("/"))
         providers[fold(name)] = Provider(
             row=row,
-            deployments=(Deployment(base_url=row.base_url),),
-            key_from="none is needed: it is simulated",
+            deployments=(Deployment(base_url=row.base_url, key_from=_SIMULATED),),
+            key_from=_SIMULATED,
             usable=True,
             unsupported=row.unsupported,
             timeouts=timeouts_of(config.document, None, name),
             retry=retry_of(config.document, None, name),
         )
+    route = chat_over(config.document, base_urls, providers)
+    return msgspec.structs.replace(config, providers=providers, routes={**config.routes, CHAT: route})
+
+
+def chat_over(document: Document, names: Iterable[str], providers: Mapping[str, Provider]) -> Route:
+    """The built-in route: the default models of the known providers in ``names``, in the default order."""
     targets = [
         target
-        for tier, name in enumerate(catalog.in_order(base_urls))
+        for tier, name in enumerate(catalog.in_order(names))
         for target in targets_of(
-            config.document, CHAT, providers[fold(name)], catalog.PROVIDERS[name].default_model or "", tier
+            document, CHAT, providers[fold(name)], catalog.PROVIDERS[name].default_model or "", tier
         )
     ]
-    route = Route(name=CHAT, targets=tuple(targets), policy=policy_of(config.document, CHAT))
-    return msgspec.structs.replace(config, providers=providers, routes={**config.routes, CHAT: route})
+    return Route(name=CHAT, targets=tuple(targets), policy=policy_of(document, CHAT))
 
 
 def timeouts_of(document: Document, route: str | None, provider: str) -> Timeouts:

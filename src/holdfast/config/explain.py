@@ -13,7 +13,7 @@ from holdfast.errors import UnknownModel
 from holdfast.providers import catalog
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from holdfast.config.effective import Config
     from holdfast.config.problems import Path
@@ -34,10 +34,20 @@ class ExplainedTarget(msgspec.Struct, frozen=True, kw_only=True):
     """One target of the chain. ``skipped`` says why it isn't tried; None: it is."""
 
     target: str
+    provider: str
+    place: int | None
+    """In the chain, from 1; equals share theirs. None: it isn't tried."""
+    share: float | None
+    """Of its equals' requests, how many try it first, from 0 to 1."""
     dialect: str
     base_url: str
+    proxy: str | None
+    """Without its credentials."""
+    ca_file: str | None
     key: str
     """Where the key comes from; never the key."""
+    set: tuple[str, ...]
+    """The parameters that this target alone is sent: only their names, since they may hold anything."""
     skipped: str | None
     limits: tuple[Value, ...]
 
@@ -52,7 +62,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     because: str | None = None
     route: str | None = None
     targets: tuple[ExplainedTarget, ...] = ()
-    """In the order in which they are tried; the skipped ones come last."""
+    """In the order in which they are tried, equals in the file's; the skipped ones come last."""
     policy: tuple[Value, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
@@ -68,7 +78,12 @@ def explain(config: Config, model: str) -> Explanation:
     except UnknownModel as error:
         return Explanation(model=model, file=config.file, error=error.message)
     route = None if resolved.route == DIRECT else resolved.route
-    tried = tuple(_target(config, route, target, None) for target in resolved.targets)
+    tried = tuple(
+        _target(
+            config, route, target, None, among=[each for each in resolved.targets if each.tier == target.tier]
+        )
+        for target in resolved.targets
+    )
     skipped = tuple(_target(config, route, skip.target, skip.reason) for skip in resolved.skipped)
     return Explanation(
         model=model,
@@ -81,16 +96,25 @@ def explain(config: Config, model: str) -> Explanation:
     )
 
 
-def _target(config: Config, route: str | None, target: Target, skipped: str | None) -> ExplainedTarget:
+def _target(
+    config: Config, route: str | None, target: Target, skipped: str | None, *, among: Sequence[Target] = ()
+) -> ExplainedTarget:
+    """``among``: its equals, itself included; none where it isn't tried."""
     provider = config.providers[fold(target.provider)]
+    deployment = next(each for each in provider.deployments if each.name == target.deployment)
     settings = timeouts_settings(config.document, route, provider.name)
     settings += retry_settings(config.document, route, provider.name)
-    key_at = ("providers", provider.name, "api_key")
     return ExplainedTarget(
         target=str(target),
+        provider=provider.name,
+        place=target.tier + 1 if among else None,
+        share=target.weight / sum(each.weight for each in among) if among else None,
         dialect=provider.dialect,
-        base_url=provider.base_url,
-        key=provider.key_from + _from_environment(key_at, config.origins),
+        base_url=deployment.base_url,
+        proxy=str(deployment.proxy) if deployment.proxy is not None else None,
+        ca_file=deployment.ca_file,
+        key=deployment.key_from,
+        set=tuple(sorted(target.set)),
         skipped=skipped,
         limits=_values(settings, config.origins),
     )

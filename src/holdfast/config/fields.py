@@ -14,6 +14,7 @@ from pydantic_core import PydanticCustomError
 from holdfast.config.problems import did_you_mean
 from holdfast.config.substitute import Substituted
 from holdfast.dialects.fields import NEUTRAL
+from holdfast.providers.catalog import MEDIA
 from holdfast.secret import Secret
 from holdfast.transport.proxy import Proxy
 from holdfast.transport.tls import check_ca_file
@@ -87,8 +88,8 @@ def _number(what: str, *, least: Decimal, most: Decimal, above: bool) -> Callabl
 
     def check(value: Any) -> float:
         number = as_number(value)
-        if number is None or number > most or number < least or (above and number == least):
-            raise wrong(f"{right}, not {shown(value)}")
+        if number is None or number > most or number < least or (above and float(number) == least):
+            raise wrong(f"{right}, not {shown(value)}")  # as a float, since 1e-999 is then 0
         return float(number)
 
     return check
@@ -181,18 +182,25 @@ def base_url(value: Any) -> str:
     return url.rstrip("/")
 
 
-def _proxy(value: Any) -> Proxy:
+_NONE: Final = frozenset(("", "none"))
+
+
+def _proxy(value: Any) -> Proxy | None:
     if not isinstance(value, str):
-        raise wrong(f"must be a proxy's address, such as http://host:3128, not {shown(value)}")
+        raise wrong(f'must be a proxy\'s address, such as "http://host:3128", or "none", not {shown(value)}')
+    if value.strip().lower() in _NONE:
+        return None
     try:
         return Proxy.parse(value.strip())
     except ValueError as error:
         raise wrong(str(error)) from None
 
 
-def _ca_file(value: Any) -> str:
-    if not isinstance(value, str) or not value:
-        raise wrong(f"must be the path of a PEM file, not {shown(value)}")
+def _ca_file(value: Any) -> str | None:
+    if not isinstance(value, str):
+        raise wrong(f'must be the path of a PEM file, or "none", not {shown(value)}')
+    if value.strip().lower() in _NONE:
+        return None
     try:
         check_ca_file(value)
     except ValueError as error:
@@ -200,7 +208,7 @@ def _ca_file(value: Any) -> str:
     return str(value)
 
 
-def _api_version(value: Any) -> str:
+def api_version(value: Any) -> str:
     if not isinstance(value, str) or not re.fullmatch(r"[0-9A-Za-z._-]{1,32}", value.strip()):
         raise wrong(f'must be a version such as "2024-10-21", not {shown(value)}')
     return str(value.strip())
@@ -278,6 +286,16 @@ def _droppable(value: Any) -> str:
     return _parameter(value)
 
 
+def _unsupported(value: Any) -> str:
+    """A parameter's name, or a kind of part."""
+    right = 'must be the name of a parameter, such as "seed", or of a kind of part: ' + ", ".join(MEDIA)
+    if not isinstance(value, str) or not _PARAMETER.fullmatch(value):
+        raise wrong(f"{right}, not {shown(value)}")
+    if value in _NOT_DROPPED:
+        raise wrong(f"{right}; no request is without {value}")
+    return str(value)
+
+
 def _parameter(value: Any) -> str:
     if not isinstance(value, str) or not _PARAMETER.fullmatch(value):
         raise wrong(f'must be the name of a parameter, such as "seed", not {shown(value)}')
@@ -349,7 +367,6 @@ SqliteUrl = Annotated[str, PlainValidator(_sqlite_url)]
 Sha256 = Annotated[bytes, PlainValidator(_sha256)]
 Pattern = Annotated[str, PlainValidator(_pattern)]
 FallbackOn = Annotated[int | str, PlainValidator(_fallback_on)]
-Parameter = Annotated[str, PlainValidator(_parameter)]
 Droppable = Annotated[str, PlainValidator(_droppable)]
 Parameters = Annotated[dict[str, Any], PlainValidator(_parameters)]
 OnBreakField = Annotated[
@@ -364,9 +381,12 @@ Auth = Annotated[
     str, PlainValidator(_one_of("key", "none", "bearer", "x-api-key", "x-goog-api-key", "api-key"))
 ]
 Weight = Annotated[
-    float, PlainValidator(_number("a number", least=Decimal(0), most=Decimal(1_000_000), above=True))
+    float,
+    PlainValidator(_number("a number", least=Decimal("0.000001"), most=Decimal(1_000_000), above=False)),
 ]
-ProxyUrl = Annotated[Proxy, PlainValidator(_proxy)]
-CaFile = Annotated[str, PlainValidator(_ca_file)]
-ApiVersion = Annotated[str, PlainValidator(_api_version)]
+"""Never 0: who must not be asked is left out. Bounded below, so that no product of weights becomes 0 either."""
+ProxyUrl = Annotated[Proxy | None, PlainValidator(_proxy)]
+CaFile = Annotated[str | None, PlainValidator(_ca_file)]
+ApiVersion = Annotated[str, PlainValidator(api_version)]
+Unsupported = Annotated[str, PlainValidator(_unsupported)]
 DeploymentName = Annotated[str, PlainValidator(_deployment_name)]

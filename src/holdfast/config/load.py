@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from pydantic import ValidationError
 
-from holdfast.config.build import Builder
+from holdfast.config.build import build
 from holdfast.config.problems import Path, Problem, from_pydantic, raise_for
 from holdfast.config.schema import Document
+from holdfast.config.source import Source
 from holdfast.config.substitute import substitute_all
 from holdfast.errors import ConfigError
 
@@ -70,9 +71,9 @@ def parse(
     checked, found = _validate(filled.document)
     faulty = [problem.path for problem in filled.problems]
     problems += [problem for problem in found if not _inside(problem.path, faulty)]
-    builder = Builder(checked, filled.document, env)
-    config = builder.build(file=file, origins=filled.origins)
-    problems += [problem for problem in builder.problems if not _inside(problem.path, faulty)]
+    source = Source(checked, filled.document, env, filled.origins)
+    config = build(source, file=file)
+    problems += [problem for problem in source.problems if not _inside(problem.path, faulty)]
     raise_for(problems, file=file)
     return config
 

@@ -18,7 +18,17 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel, ValidationError
 
-__all__ = ["Path", "Problem", "did_you_mean", "dotted", "from_pydantic", "listing", "or_one_of", "raise_for"]
+__all__ = [
+    "Path",
+    "Problem",
+    "did_you_mean",
+    "dotted",
+    "from_pydantic",
+    "listing",
+    "or_one_of",
+    "or_quoted",
+    "raise_for",
+]
 
 Path = tuple[str | int, ...]
 
@@ -63,6 +73,10 @@ def or_one_of(name: str, known: Iterable[str]) -> str:
 def listing(known: Iterable[str]) -> str:
     names = ", ".join(known)
     return f"; there are {names}" if names else ""
+
+
+def or_quoted(names: Iterable[str]) -> str:
+    return " or ".join(f'"{name}"' for name in names)
 
 
 def raise_for(problems: Sequence[Problem], *, file: str | None = None) -> None:

@@ -114,8 +114,8 @@ class RouteRetryTable(RetryTable):
 class OutboundTable(_Table):
     """``[outbound]``: the way to every provider that has none of its own."""
 
-    proxy: f.ProxyUrl | None = None
-    ca_file: f.CaFile | None = None
+    proxy: f.ProxyUrl = None
+    ca_file: f.CaFile = None
 
 
 class DeploymentTable(_Table):
@@ -126,8 +126,8 @@ class DeploymentTable(_Table):
     api_key: f.SecretText | None = None
     headers: f.Headers = Field(default_factory=dict)
     weight: f.Weight = 1.0
-    proxy: f.ProxyUrl | None = None
-    ca_file: f.CaFile | None = None
+    proxy: f.ProxyUrl = None
+    ca_file: f.CaFile = None
 
 
 class ProviderTable(_Table):
@@ -143,10 +143,10 @@ class ProviderTable(_Table):
     api_version: f.ApiVersion | None = None
     """Azure's: paths are those of the deployments, and not of its v1 API."""
     headers: f.Headers = Field(default_factory=dict)
-    unsupported: tuple[f.Parameter, ...] = ()
-    """Parameters that its dialect has and it doesn't take."""
-    proxy: f.ProxyUrl | None = None
-    ca_file: f.CaFile | None = None
+    unsupported: tuple[f.Unsupported, ...] = ()
+    """Parameters and kinds of part that its dialect has and it doesn't take."""
+    proxy: f.ProxyUrl = None
+    ca_file: f.CaFile = None
     deployments: tuple[DeploymentTable, ...] = ()
     timeouts: TimeoutsTable = TimeoutsTable()
     retry: RetryTable = RetryTable()

@@ -14,7 +14,8 @@ from holdfast.providers.prices import PriceBook, parse_overrides
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from holdfast.config.effective import Config, Deployment
+    from holdfast.config.effective import Config, Deployment, Provider
+    from holdfast.engine.policy import Route
 
 __all__ = ["warnings_of"]
 
@@ -32,9 +33,27 @@ def _of_providers(config: Config) -> Iterator[Problem]:
         provider = config.providers[fold(key)]
         if not provider.usable:
             yield Problem(("providers", key), f"is not used: {provider.key_from}")
-        if any(map(_readable, provider.deployments)):
+        for deployment in provider.idle:
+            yield Problem(("providers", key), f"{deployment.name} is not used: {deployment.key_from}")
+        yield from _same_keys(key, provider)
+        for name in [each.name for each in provider.deployments if _readable(each)]:
+            which = f"of {name} " if name else ""
             yield Problem(
-                ("providers", key, "base_url"), "is http://, so the key travels readable; use https://"
+                ("providers", key, "base_url"),
+                f"{which}is http://, so the key travels readable; use https://",
+            )
+
+
+def _same_keys(key: str, provider: Provider) -> Iterator[Problem]:
+    """Deployments that are one and the same: a limit or a refusal of one is the other's too."""
+    first: dict[tuple[str, str], str] = {}
+    for deployment in provider.deployments:
+        if deployment.key is None:
+            continue
+        same = first.setdefault((deployment.base_url, deployment.key.reveal()), deployment.name)
+        if same != deployment.name:
+            yield Problem(
+                ("providers", key), f"{deployment.name} has the address and key of {same}: nothing is gained"
             )
 
 
@@ -50,18 +69,33 @@ def _of_routes(config: Config) -> Iterator[Problem]:
         path = ("routes", route.name)
         if not any(config.providers[fold(target.provider)].usable for target in route.targets):
             yield Problem(path, "can't serve: none of its targets' providers has a key")
-        for target, times in Counter(map(str, route.targets)).items():
+        asked = Counter((str(target), repr(sorted(target.set.items()))) for target in route.targets)
+        for (target, _), times in asked.items():
             if times > 1:
                 yield Problem(
                     (*path, "targets"),
                     f"{target} is there {times} times; use retry.max_retries to try again",
                 )
+        yield from _idle_weights(config, route)
         for pattern in route.models:
             first = patterns.setdefault(fold(pattern), route.name)
             if first != route.name:
                 yield Problem(
                     (*path, "models"), f"{pattern} never comes here: the route {first} has it before"
                 )
+
+
+def _idle_weights(config: Config, route: Route) -> Iterator[Problem]:
+    table = next(
+        (each for key, each in config.document.routes.items() if fold(key) == fold(route.name)), None
+    )
+    for place, item in enumerate(table.targets if table is not None else ()):
+        equals = [target for target in route.targets if target.tier == place]
+        if isinstance(item, dict) and "weight" in item and len(equals) == 1:
+            yield Problem(
+                ("routes", route.name, "targets", place, "weight"),
+                "means nothing: it has no equals; put them into one list: [[{ … }, { … }]]",
+            )
 
 
 def _of_prices(config: Config, at_ns: int) -> Iterator[Problem]:

@@ -234,12 +234,17 @@ class Chain:
         return backoff.delay(place.tries, self._random)
 
     def _keep_other_keys(self, place: _Place, error: HoldfastError) -> None:
-        """A refused key says nothing of the provider's others: whoever configured several wants them tried."""
+        """A refused key says nothing of its equals: whoever configured several keys for a provider wants them tried.
+
+        Nobody else is: a key that doesn't work is the operator's to mend, and another provider would only hide it.
+        """
         mine = place.target
         others = [
             other
             for other in self._queue
-            if other.target.provider == mine.provider and other.target.deployment != mine.deployment
+            if other.target.provider == mine.provider
+            and other.target.tier == mine.tier
+            and other.target.deployment != mine.deployment
         ]
         self._queue = deque(others)
         if not others:

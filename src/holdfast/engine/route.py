@@ -61,6 +61,7 @@ class Resolved(msgspec.Struct, frozen=True, kw_only=True):
     route: str
     """The route's name as configured, or :data:`DIRECT`."""
     targets: tuple[Target, ...]
+    """In the file's order. Their tiers count from 0, without gaps."""
     skipped: tuple[Skipped, ...]
     policy: Policy
     spread: bool = False
@@ -70,7 +71,9 @@ class Resolved(msgspec.Struct, frozen=True, kw_only=True):
         """The targets as this request tries them: tier after tier, equals in an order drawn by weight.
 
         Draws without replacement, each time among those left by their weights: Efraimidis and Spirakis, "Weighted random
-        sampling with a reservoir" (2006). ``random`` gives floats in [0, 1).
+        sampling with a reservoir" (2006), in the form with exponential keys, which can't underflow: who has the least of
+        independent exponential times, of rates like the weights, is each one with the chance of its weight's share.
+        ``random`` gives floats in [0, 1).
         """
         if not self.spread:  # nearly always
             return self.targets
@@ -261,7 +264,7 @@ class Routes:
             asked=model,
             match=match,
             route=route.name,
-            targets=tuple(targets),
+            targets=_in_tiers(targets),
             skipped=tuple(skipped),
             policy=route.policy,
             spread=len({target.tier for target in targets}) < len(targets),
@@ -292,6 +295,17 @@ class Routes:
         if near := catalog.nearest(model, names):
             return _Miss(f"{said}; the nearest are {', '.join(near)}")
         return _Miss(f"{said}; there are {', '.join(names[:5])}" if names else said)
+
+
+def _in_tiers(targets: Sequence[Target]) -> tuple[Target, ...]:
+    """``targets`` with tiers as they stand: who was left out leaves no gap, and who was moved forward goes first."""
+    ranks = {tier: rank for rank, tier in enumerate(dict.fromkeys(target.tier for target in targets))}
+    return tuple(
+        target
+        if target.tier == ranks[target.tier]
+        else msgspec.structs.replace(target, tier=ranks[target.tier])
+        for target in targets
+    )
 
 
 def fold(name: str) -> str:

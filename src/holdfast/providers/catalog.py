@@ -143,7 +143,10 @@ _ROWS = (
         base_url="https://generativelanguage.googleapis.com/v1beta",
         doors=_GEMINI_DOORS,
         auth="x-goog-api-key",
-        key_env=("GEMINI_API_KEY", "GOOGLE_API_KEY"),  # its SDK looks for both: the one that can't be Maps' goes first
+        key_env=(
+            "GEMINI_API_KEY",
+            "GOOGLE_API_KEY",
+        ),  # its SDK looks for both: the one that can't be Maps' goes first
         base_url_env="GOOGLE_GEMINI_BASE_URL",
         base_url_end="/v1beta",
         default_model="gemini-3.5-flash-lite",

@@ -33,8 +33,25 @@ TEXTS = st.text(max_size=8) | st.sampled_from(
     [
         *("wall/m", "openai/gpt-4o", "wall/{model}", "openai_chat", "http://127.0.0.1/v1", "full", "error"),
         *("${KEY}", "${NUMBER}", "${EMPTY:-x}", "${GONE}", "${", "x${KEY}y", "wall/${KEY}", "${KEY}/m"),
-        *("${KEY:-${GONE}}", "gpt-*", "none", "0.0.0.0", "ab" * 32, "chat", "azure/m", "azure/{model}", "anthropic"),
-        *("http://h:1", "http://u:${KEY}@h:1", "http://u:p/${KEY}@h", "/${KEY}.pem", "2024-10-21", "image.detail"),
+        *(
+            "${KEY:-${GONE}}",
+            "gpt-*",
+            "none",
+            "0.0.0.0",
+            "ab" * 32,
+            "chat",
+            "azure/m",
+            "azure/{model}",
+            "anthropic",
+        ),
+        *(
+            "http://h:1",
+            "http://u:${KEY}@h:1",
+            "http://u:p/${KEY}@h",
+            "/${KEY}.pem",
+            "2024-10-21",
+            "image.detail",
+        ),
     ]
 )
 NUMBERS = st.integers() | st.decimals() | st.floats() | st.sampled_from([10**4200, Decimal("1e99999")])
@@ -52,7 +69,12 @@ GOOD: dict[str, Any] = {
         "azure": {
             "api_version": "2024-10-21",
             "deployments": [
-                {"name": "eu", "base_url": "https://eu.example", "api_key": "${KEY}", "weight": Decimal("2.5")},
+                {
+                    "name": "eu",
+                    "base_url": "https://eu.example",
+                    "api_key": "${KEY}",
+                    "weight": Decimal("2.5"),
+                },
                 {"name": "us", "base_url": "https://us.example", "api_key": CANARY, "proxy": "none"},
             ],
         },
