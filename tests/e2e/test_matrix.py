@@ -137,13 +137,6 @@ class TestPairs:
 
     def test_an_image(self, sdks, chaos, caller, provider, stream) -> None:
         turn = Turn(prompt="What is this?", image=True, stream=stream)
-        if provider == "deepseek":  # takes no images: told before anything is sent
-            with refused() as failures:
-                sdks[caller].ask(f"{provider}/m-text", turn)
-            assert failures[0].status == 400
-            assert "deepseek" in failures[0].message
-            assert chaos.journal() == []
-            return
         said = sdks[caller].ask(f"{provider}/m-text", turn)
         entry = one(chaos)
         assert said.text == entry.text

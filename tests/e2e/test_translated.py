@@ -34,6 +34,12 @@ def gateway(chaos: Chaos, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         chaos.base_url, tmp_path_factory.mktemp("translated") / "ledger.db", models=SCRIPTS
     )
     document["providers"] = six_providers(chaos.url)
+    document["providers"]["blind"] = {
+        "dialect": "openai_chat",
+        "base_url": chaos.base_url,
+        "auth": "none",
+        "unsupported": ["image", "seed"],
+    }
     document["routes"] = {
         "seeded": {"targets": ["anthropic/m-text", "openai/m-text"]},
         "unsayable": {"targets": ["anthropic/m-text", "anthropic/m-down"]},
@@ -44,6 +50,8 @@ def gateway(chaos: Chaos, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
             "targets": [{"target": "gemini/m-text", "set": {"labels": {"team": "a"}}}],
             "set": {"temperature": 0.25, "max_tokens": 33, "stop": ["END"]},
         },
+        "blind-first": {"targets": ["blind/m-text", "openai/m-text"]},
+        "seedless-blind": {"targets": ["blind/m-text"], "drop": ["seed"]},
         "down-then-unsayable": {"targets": ["openai/m-down", "anthropic/m-text"]},
     }
     document["retry"] = {"max_retries": 0}
@@ -132,6 +140,26 @@ def test_an_anthropic_caller_learns_it_too(gateway, chaos) -> None:
     assert said["error"]["param"].startswith("messages[1].content[")
     assert "openai/m-text" in said["error"]["message"]
     assert chaos.journal() == []
+
+
+@pytest.mark.parametrize("caller", SDKS)
+def test_what_a_server_of_ones_own_dialect_doesnt_take_is_a_reason_too(gateway, chaos, caller) -> None:
+    """``unsupported``: the dialect could say it, this provider's models can't read it."""
+    with SDKS[caller](f"http://127.0.0.1:{gateway.port}") as sdk:
+        assert sdk.ask("blind-first", Turn(prompt="What is this?", image=True)).text
+        assert len(chaos.journal(model="m-text")) == 1
+        assert sdk.ask("blind-first", Turn(prompt="An image of the sea, in words.")).text
+    skipped = [
+        record.end.skipped for record in gateway.records().values() if record.intent.model == "blind-first"
+    ]
+    assert skipped.count((("blind/m-text", "image"),)) >= 1
+    assert skipped.count(()) >= 1
+
+
+def test_an_unsupported_parameter_may_be_dropped(gateway, chaos) -> None:
+    answer = chat(gateway, "seedless-blind", seed=7)
+    assert (answer.status, answer.headers["x-holdfast-dropped"]) == (200, "seed")
+    assert b"seed" not in chaos.journal()[0].body
 
 
 def test_what_the_route_permits_is_left_out_and_told(gateway, chaos) -> None:
