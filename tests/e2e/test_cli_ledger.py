@@ -72,7 +72,7 @@ async def _fill(path: Path) -> None:
     }
     served = (
         attempt(1, "overloaded", status=503),
-        attempt(2, "ok", provider="openai", billed="provider", cost_nano=1),
+        attempt(2, "ok", provider="openai", deployment="eu", billed="provider", cost_nano=1),
     )
     await put(0, {**ok, "cost_nano": 12_345_678_901_234_567, "attempts": served}, key="search", session="s1")
     await put(
@@ -100,6 +100,8 @@ def test_list_is_newest_first_exact_and_dated_twice(folder: Path) -> None:
     assert oldest["started_at"] == "2026-01-31T12:00:00.123456789Z"
     assert oldest["attempts"][0]["started_at"] == oldest["started_at"]
     assert rows[0]["cost_usd"] is None
+    assert [row.get("served_deployment") for row in rows] == [None, None, None, None, "eu"]
+    assert "openai[eu]/gpt-4o" in called(folder, "ledger", "list").stdout
 
 
 @pytest.mark.parametrize(
@@ -154,7 +156,9 @@ def test_show_takes_an_id_or_how_one_begins(folder: Path) -> None:
     text = called(folder, "ledger", "show", identity(0).upper()).stdout
     lines = [line.split() for line in text.splitlines()]
     assert ["cost", "$12345678.901234567"] in lines
-    assert ["2", "openai/m", "ok", "5", "0.000000001", "provider"] in lines
+    assert ["served", "by", "openai[eu]/gpt-4o"] in lines
+    assert ["1", "wall/m", "overloaded", "503", "5", "0.000000000", "none"] in lines
+    assert ["2", "openai[eu]/m", "ok", "5", "0.000000001", "provider"] in lines
 
 
 def test_show_of_several_lists_them_and_of_none_says_so(folder: Path) -> None:
@@ -177,6 +181,7 @@ def test_exports_are_whole_and_the_oldest_comes_first(folder: Path) -> None:
     rows = list(csv.DictReader(StringIO((folder / "all.csv").read_text())))
     assert [row["state"] for row in rows] == ["ok", "failed", "cancelled", "in_flight", "ok"]
     assert rows[2]["model"].startswith("'=cmd")
+    assert rows[0]["served_deployment"] == "eu"
     assert (folder / "all.csv").stat().st_mode & 0o077 == 0
 
 

@@ -13,7 +13,7 @@ from holdfast.money.cost import format_usd
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from holdfast.ledger import AttemptRow, Record
+    from holdfast.ledger import AttemptRow, End, Record
     from holdfast.model import Usage
 
 __all__ = ["ATTEMPT_COLUMNS", "RIGHT", "attempt_cells", "cells", "columns", "details", "to_json"]
@@ -64,7 +64,7 @@ def cells(record: Record) -> tuple[str, ...]:
     start = (local(intent.started_ns), intent.id[:_SHORT_ID], record.state)
     if end is None:
         return (*start, "", intent.model, "", "", "", "", "", "", "")
-    served = f"{end.provider}/{end.model}" if end.provider is not None else ""
+    served = _target(end) if end.provider is not None else ""
     return (
         *start,
         _or_nothing(end.status),
@@ -82,7 +82,7 @@ def attempt_cells(attempt: AttemptRow) -> tuple[str, ...]:
     """One attempt on one line, in the order of :data:`ATTEMPT_COLUMNS`."""
     return (
         str(attempt.number),
-        f"{attempt.provider}/{attempt.model}",
+        _target(attempt),
         attempt.outcome,
         _or_nothing(attempt.status),
         _ms(attempt.first_token_ms),
@@ -115,7 +115,7 @@ def details(record: Record) -> Iterator[tuple[str, str]]:
     if end is None:
         return
     if end.provider is not None:
-        yield "served by", f"{end.provider}/{end.model}"
+        yield "served by", _target(end)
     if end.status is not None:
         yield "status", str(end.status)
     if end.finish_reason is not None:
@@ -142,6 +142,12 @@ def to_json(record: Record) -> dict[str, Any]:
             if (ns := one.get(f"{name}_ns")) is not None:
                 one[f"{name}_at"] = iso_utc(ns)
     return flat
+
+
+def _target(who: AttemptRow | End) -> str:
+    """As routes name it: ``openai[eu]/gpt-4o``, with the deployment where there are several."""
+    deployment = f"[{who.deployment}]" if who.deployment else ""
+    return f"{who.provider}{deployment}/{who.model}"
 
 
 def _tokens(usage: Usage | None) -> tuple[str, str]:

@@ -238,6 +238,7 @@ def _full_end(number: int) -> End:
         input_tokens=11,
         cache_read_tokens=2,
         cache_write_tokens=3,
+        cache_write_1h_tokens=1,
         input_audio_tokens=4,
         output_tokens=2**40,
         reasoning_tokens=6,
@@ -262,6 +263,7 @@ def _full_end(number: int) -> End:
     served = AttemptRow(
         number=2,
         provider="wall",
+        deployment="eu-1",
         model="fb-ok",
         started_ns=_WHEN + 5,
         outcome="ok",

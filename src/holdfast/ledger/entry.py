@@ -68,6 +68,8 @@ class AttemptRow(Struct, frozen=True, kw_only=True):
     number: int
     """From 1, in the order they were begun; unique within the request."""
     provider: str
+    deployment: str = ""
+    """Which of the provider's deployments; empty where it has but one."""
     model: str
     """As sent to the provider."""
     started_ns: int
@@ -119,6 +121,11 @@ class End(Struct, frozen=True, kw_only=True):
     """Bytes of the provider's answer that were handed to the caller's connection."""
     skipped: tuple[tuple[str, str], ...] = ()
     """``(target, field)`` for each target that couldn't express the request."""
+
+    @property
+    def deployment(self) -> str:
+        """Which of the serving provider's deployments; empty where it has but one, or nobody served."""
+        return self.attempts[-1].deployment if self.provider is not None and self.attempts else ""
 
 
 class Record(Struct, frozen=True, kw_only=True):

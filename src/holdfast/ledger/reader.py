@@ -35,8 +35,8 @@ _COLUMNS: Final = """
     seq, id, owner, state, settled_by, late, started_ns, key, session, tags, route, model, dialect, stream,
     request_bytes, bound_nano, ended_ns, status, served_provider, served_model, finish_reason, error_label,
     error, first_token_ms, total_ms, cost_nano, input_tokens, cache_read_tokens, cache_write_tokens,
-    input_audio_tokens, output_tokens, reasoning_tokens, output_audio_tokens, usage_extra, delivered_bytes,
-    skipped
+    cache_write_1h_tokens, input_audio_tokens, output_tokens, reasoning_tokens, output_audio_tokens,
+    usage_extra, delivered_bytes, skipped
 FROM requests
 """
 # Every optional condition is spelled out, so that the text of a query depends on nothing that a user gives.
@@ -71,10 +71,10 @@ _LAST: Final = "SELECT coalesce(max(seq), 0) FROM requests"
 _COUNT: Final = "SELECT count(*) FROM requests"
 _COUNT_BY_STATE: Final = "SELECT state, count(*) FROM requests GROUP BY state"
 _ATTEMPTS: Final = """
-SELECT request_id, number, provider, model, started_ns, outcome, status, error, retry_after_s, first_byte_ms,
-    first_token_ms, total_ms, finish_reason, input_tokens, cache_read_tokens, cache_write_tokens,
-    input_audio_tokens, output_tokens, reasoning_tokens, output_audio_tokens, usage_extra, cost_nano,
-    price_id, billed, upstream_id
+SELECT request_id, number, provider, deployment, model, started_ns, outcome, status, error, retry_after_s,
+    first_byte_ms, first_token_ms, total_ms, finish_reason, input_tokens, cache_read_tokens,
+    cache_write_tokens, cache_write_1h_tokens, input_audio_tokens, output_tokens, reasoning_tokens,
+    output_audio_tokens, usage_extra, cost_nano, price_id, billed, upstream_id
 FROM attempts WHERE request_id IN (SELECT value FROM json_each(?)) ORDER BY request_id, number"""
 
 

@@ -20,7 +20,7 @@ Row: TypeAlias = tuple[Any, ...]
 MAX_ERROR_CHARS: Final = 4_000
 """Of an error message this much is kept: what a provider says must not be able to fill the disk."""
 
-_NO_USAGE: Final[Row] = (None,) * 8
+_NO_USAGE: Final[Row] = (None,) * 9
 _json: Final = msgspec.json.Encoder()
 _decode_tags: Final = msgspec.json.Decoder(dict[str, str])
 _decode_skipped: Final = msgspec.json.Decoder(tuple[tuple[str, str], ...])
@@ -70,6 +70,7 @@ def attempt_row(request_id: str, attempt: AttemptRow) -> Row:
         request_id,
         attempt.number,
         attempt.provider,
+        attempt.deployment,
         attempt.model,
         attempt.started_ns,
         attempt.outcome,
@@ -109,7 +110,7 @@ def read_record(row: Sequence[Any], attempts: tuple[AttemptRow, ...]) -> Record:
         return Record(intent=intent, owner=owner)
     ended_ns, status, provider, served, finish_reason, error_label, error = row[15:22]
     first_token_ms, total_ms, cost_nano = row[22:25]
-    delivered_bytes, skipped = row[33:35]
+    delivered_bytes, skipped = row[34:36]
     end = End(
         id=request_id,
         ended_ns=ended_ns,
@@ -123,7 +124,7 @@ def read_record(row: Sequence[Any], attempts: tuple[AttemptRow, ...]) -> Record:
         first_token_ms=first_token_ms,
         total_ms=total_ms,
         cost_nano=cost_nano,
-        usage=_read_usage(row[25:33]),
+        usage=_read_usage(row[25:34]),
         attempts=attempts,
         delivered_bytes=delivered_bytes,
         skipped=_decode_skipped.decode(skipped) if skipped else (),
@@ -133,12 +134,13 @@ def read_record(row: Sequence[Any], attempts: tuple[AttemptRow, ...]) -> Record:
 
 def read_attempt(row: Sequence[Any]) -> AttemptRow:
     """``row`` in the order of :func:`attempt_row`, without the request's id."""
-    number, provider, model, started_ns, outcome, status, error, retry_after_s = row[:8]
-    first_byte_ms, first_token_ms, total_ms, finish_reason = row[8:12]
-    cost_nano, price_id, billed, upstream_id = row[20:24]
+    number, provider, deployment, model, started_ns, outcome, status, error, retry_after_s = row[:9]
+    first_byte_ms, first_token_ms, total_ms, finish_reason = row[9:13]
+    cost_nano, price_id, billed, upstream_id = row[22:26]
     return AttemptRow(
         number=number,
         provider=provider,
+        deployment=deployment,
         model=model,
         started_ns=started_ns,
         outcome=outcome,
@@ -149,7 +151,7 @@ def read_attempt(row: Sequence[Any]) -> AttemptRow:
         first_token_ms=first_token_ms,
         total_ms=total_ms,
         finish_reason=finish_reason,
-        usage=_read_usage(row[12:20]),
+        usage=_read_usage(row[13:22]),
         cost_nano=cost_nano,
         price_id=price_id,
         billed=billed,
@@ -164,6 +166,7 @@ def _usage_columns(usage: Usage | None) -> Row:
         usage.input_tokens,
         usage.cache_read_tokens,
         usage.cache_write_tokens,
+        usage.cache_write_1h_tokens,
         usage.input_audio_tokens,
         usage.output_tokens,
         usage.reasoning_tokens,
@@ -176,11 +179,12 @@ def _read_usage(columns: Sequence[Any]) -> Usage | None:
     *counts, extra = columns
     if extra is None:
         return None
-    read, cached, written, heard, output, reasoned, spoken = counts
+    read, cached, written, written_1h, heard, output, reasoned, spoken = counts
     return Usage(
         input_tokens=read,
         cache_read_tokens=cached,
         cache_write_tokens=written,
+        cache_write_1h_tokens=written_1h,
         input_audio_tokens=heard,
         output_tokens=output,
         reasoning_tokens=reasoned,

@@ -73,21 +73,21 @@ INSERT INTO requests (
 _ATTEMPTS: Final = _insert_of(
     """
 INSERT INTO attempts (
-    request_id, number, provider, model, started_ns, outcome, status, error, retry_after_s, first_byte_ms,
-    first_token_ms, total_ms, finish_reason, input_tokens, cache_read_tokens, cache_write_tokens,
-    input_audio_tokens, output_tokens, reasoning_tokens, output_audio_tokens, usage_extra, cost_nano,
-    price_id, billed, upstream_id
+    request_id, number, provider, deployment, model, started_ns, outcome, status, error, retry_after_s,
+    first_byte_ms, first_token_ms, total_ms, finish_reason, input_tokens, cache_read_tokens,
+    cache_write_tokens, cache_write_1h_tokens, input_audio_tokens, output_tokens, reasoning_tokens,
+    output_audio_tokens, usage_extra, cost_nano, price_id, billed, upstream_id
 )""",
-    columns=25,
+    columns=27,
 )
 
 _SETTLE: Final = """
 UPDATE requests SET
     state = ?, late = settled_by IS NOT NULL, settled_by = 'end', ended_ns = ?, status = ?, served_provider =
     ?, served_model = ?, finish_reason = ?, error_label = ?, error = ?, first_token_ms = ?, total_ms = ?,
-    cost_nano = ?, input_tokens = ?, cache_read_tokens = ?, cache_write_tokens = ?, input_audio_tokens = ?,
-    output_tokens = ?, reasoning_tokens = ?, output_audio_tokens = ?, usage_extra = ?, delivered_bytes = ?,
-    skipped = ?
+    cost_nano = ?, input_tokens = ?, cache_read_tokens = ?, cache_write_tokens = ?,
+    cache_write_1h_tokens = ?, input_audio_tokens = ?, output_tokens = ?, reasoning_tokens = ?,
+    output_audio_tokens = ?, usage_extra = ?, delivered_bytes = ?, skipped = ?
 """
 _CLOSE: Final = _SETTLE + "WHERE id = ? AND state = 'in_flight'"
 _CLOSE_LATE: Final = _SETTLE + "WHERE id = ? AND settled_by = 'recovery'"
