@@ -192,7 +192,7 @@ def test_a_call_that_never_becomes_whole_doesnt_hold_the_rest_back() -> None:
         started(call(5, arguments='{"a": '), call(6), text("after", 9), more(6, '{"b": 1}'), more(5, "1"))
     )
     events = payloads(stream)
-    pieces = {at: "" for at in range(3)}
+    pieces = dict.fromkeys(range(3), "")
     for event in events:
         if event["type"] == "content_block_delta":
             pieces[event["index"]] += event["delta"].get("partial_json", event["delta"].get("text", ""))

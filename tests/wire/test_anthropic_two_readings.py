@@ -89,7 +89,9 @@ def test_streams(stream: str) -> None:
     guard, scanner = Guard(HOT), HOT.scanner()
     out = guard.feed(scanner.feed(wire) + scanner.finish())
     agrees(guard, answer)
-    assert out + guard.closing() + HOT.end_frame == wire, "what goes out is what came"
+    sent, _, end = wire.rpartition(b"event: message_stop")
+    assert out + guard.closing() == sent, "what goes out is what came"
+    assert end, "but for the end marker, which is ours to write"
 
 
 @pytest.mark.parametrize("stream", STREAMS)
