@@ -35,3 +35,13 @@ def test_listening_on_all_addresses_is_reached_by_loopback() -> None:
     for url, reached in (("http://0.0.0.0:80", "http://127.0.0.1:80"), ("http://[::]:80", "http://[::1]:80")):
         lines = said(wall(routes={"chat": {"targets": ["wall/m"]}}), url)
         assert f" {reached}/v1/" in next(line for line in lines if "curl" in line)
+
+
+def test_equals_and_addresses_are_told_apart_from_the_chain() -> None:
+    keys = {"api_keys": ["a", "b"]}
+    chat = {"targets": [["openai/m", "wall/m"], "wall/n"]}
+    provider = {"dialect": "openai_chat", "base_url": "http://127.0.0.1:1/v1", "auth": "none"}
+    config = parse({"providers": {"openai": keys, "wall": provider}, "routes": {"chat": chat}}, {})
+    lines = [line.strip() for line in said(config)]
+    assert "providers  openai (https://api.openai.com/v1), wall (http://127.0.0.1:1/v1)" in lines
+    assert "routes     chat -> openai[1]/m or openai[2]/m or wall/m, then wall/n" in lines

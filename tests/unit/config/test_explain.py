@@ -149,6 +149,58 @@ def test_the_built_in_route_and_simulated_providers_can_be_explained() -> None:
     ]
 
 
+SPREAD = (
+    WALL
+    + """
+[outbound]
+proxy = "http://user:CANARY@proxy.example:3128"
+[providers.openai]
+api_keys = ["${KEY}", "CANARY"]
+[providers.azure]
+[[providers.azure.deployments]]
+name = "eu"
+base_url = "https://eu.openai.azure.com"
+api_key = "CANARY"
+weight = 3
+proxy = "none"
+[[providers.azure.deployments]]
+name = "us"
+base_url = "https://us.openai.azure.com"
+api_key = "CANARY"
+[providers.gemini]
+[routes.r]
+drop = ["image.detail"]
+targets = [["openai/m", { target = "azure/m", weight = 2, set = { user = "CANARY" } }], "gemini/m", "wall/m"]
+"""
+).replace("CANARY", CANARY)
+
+
+def test_says_who_shares_a_place_how_often_each_goes_first_and_by_which_way() -> None:
+    config = read(SPREAD, {"KEY": CANARY})
+    said = explain(config, "r").to_dict()
+    proxy = "http://proxy.example:3128"
+    assert [
+        (each["target"], each["place"], each["share"], each["base_url"], each["proxy"], each["set"])
+        for each in said["targets"]
+    ] == [
+        ("openai[1]/m", 1, 0.1, "https://api.openai.com/v1", proxy, []),
+        ("openai[2]/m", 1, 0.1, "https://api.openai.com/v1", proxy, []),
+        ("azure[eu]/m", 1, 0.6, "https://eu.openai.azure.com", None, ["user"]),
+        ("azure[us]/m", 1, 0.2, "https://us.openai.azure.com", proxy, ["user"]),
+        ("wall/m", 2, 1.0, "http://127.0.0.1:8401/v1", proxy, []),
+        ("gemini/m", None, None, "https://generativelanguage.googleapis.com/v1beta", proxy, []),
+    ]
+    assert [each["key"] for each in said["targets"][:4]] == [
+        "providers.openai.api_keys[0] (environment KEY)",
+        "providers.openai.api_keys[1]",
+        "providers.azure.deployments[0].api_key",
+        "providers.azure.deployments[1].api_key",
+    ]
+    drop = next(value for value in said["policy"] if value["name"] == "drop")
+    assert (drop["value"], drop["source"]) == (["image.detail"], "routes.r.drop")
+    assert CANARY not in json.dumps(said) + repr(config.providers)
+
+
 # What check warns of
 
 
@@ -213,6 +265,9 @@ def test_check_reports_problems_instead_of_raising(tmp_path: Path) -> None:
 SECRET_PLACES = [
     '[providers.openai]\napi_key = "{}"\n',
     '[providers.openai]\nheaders = {{ authorization = "Bearer {}" }}\n',
+    '[providers.openai]\napi_keys = ["a", "{}"]\n',
+    '[outbound]\nproxy = "http://u:{}@proxy.example"\n[providers.openai]\n',
+    '[[providers.openai.deployments]]\nname = "a"\napi_key = "{}"\n',
     '[gateway]\nadmin_key = "{}"\n',
     '[providers.openai]\napi_key = "k"\n[routes.r]\ntargets = ["openai/gpt-4o"]\nset = {{ user = "{}" }}\n',
 ]
@@ -233,7 +288,7 @@ def everything_shown(config: Config) -> str:
     return "\n".join(shown)
 
 
-@pytest.mark.parametrize("written", SECRET_PLACES[:3])
+@pytest.mark.parametrize("written", SECRET_PLACES[:-1])
 @pytest.mark.parametrize("how", ["${KEY}", "literal"])
 def test_a_secret_is_shown_nowhere(tmp_path: Path, written: str, how: str) -> None:
     text = written.format(CANARY if how == "literal" else how)
@@ -243,7 +298,7 @@ def test_a_secret_is_shown_nowhere(tmp_path: Path, written: str, how: str) -> No
 
 
 def test_what_a_route_sets_is_explained_by_name_only() -> None:
-    config = read(SECRET_PLACES[3].format("${KEY}"), {"KEY": CANARY})
+    config = read(SECRET_PLACES[-1].format("${KEY}"), {"KEY": CANARY})
     assert CANARY not in json.dumps(explain(config, "r").to_dict())
 
 
@@ -265,6 +320,18 @@ MISPLACED = [
     '[providers.openai]\napi_keys = "{}"\n',
     '[providers.openai]\nheaders = {{ "a b" = "{}" }}\n',
     '[providers.openai]\nheaders = "{}"\n',
+    '[providers.openai]\nproxy = "{}"\n',
+    '[providers.openai]\nproxy = "http://u:{}/x@h:1"\n',
+    '[providers.openai]\nproxy = "ftp://u:{}@h:1"\n',
+    '[providers.openai]\nunsupported = ["{} x"]\n',
+    '[providers.azure]\napi_version = "{}/"\n',
+    '[[providers.openai.deployments]]\nname = "{} x"\n',
+    '[[providers.openai.deployments]]\nname = "a"\nweight = "{}"\n',
+    '[routes.r]\ntargets = [["{}"]]\n',
+    '[routes.r]\ntargets = [{{ target = "{}" }}]\n',
+    '[routes.r]\ntargets = [{{ target = "openai/m", weight = "{}" }}]\n',
+    '[routes.r]\ntargets = [{{ target = "openai/m", set = "{}" }}]\n',
+    '[routes.r]\ntargets = ["openai/m"]\ndrop = ["image.{}"]\n',
     '[routes.r]\ntargets = ["{}"]\n',
     '[routes.r]\ntargets = ["openai/{}\\n"]\n',
     '[routes.r]\ntargets = ["openai/m"]\non_break = "{}"\n',

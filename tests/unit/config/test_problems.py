@@ -12,6 +12,9 @@ from holdfast.errors import ConfigError
 CHAT = '[routes.chat]\ntargets = ["wall/m"]\n'
 SHA = "0123456789abcdef" * 4
 
+DEPLOYMENT = '[[providers.openai.deployments]]\nname = "one"\n'
+DEPLOYED = '[providers.openai]\napi_key = "a"\n' + DEPLOYMENT
+
 CASES = [
     # settings that there are none of, with the nearest that there is
     ("[gatway]\n", "gatway: there is no such setting; did you mean gateway?"),
@@ -102,6 +105,52 @@ CASES = [
     (WALL + CHAT + "set = { a = 1979-05-27 }\n", "routes.chat.set: a holds a date or time, which JSON can't say"),
     (WALL + CHAT + "set = { a = nan }\n", "which JSON can't say"),
     ('default_route = "chatt"\n' + WALL + CHAT, "default_route: there is no such route; did you mean chat?"),
+    # several keys, deployments, the way out
+    ('[providers.openai]\napi_key = "a"\napi_keys = ["b"]\n', "providers.openai.api_key: contradicts api_keys"),
+    ("[providers.openai]\napi_keys = []\n", "providers.openai.api_keys: is empty: leave it out"),
+    ('[providers.openai]\napi_keys = ["a", 7]\n', "providers.openai.api_keys[1]: must be a string, not a number"),
+    ('[providers.openai]\napi_keys = ["a"]\nauth = "none"\n', 'providers.openai.api_keys[0]: contradicts auth = "none"'),
+    ('[providers.openai]\napi_keys = "a"\n', "providers.openai.api_keys: must be a list"),
+    (DEPLOYED + 'api_key = "b"\n' + DEPLOYMENT.replace("one", "ONE"), "providers.openai.deployments[1].name: is there twice, also as one"),
+    (DEPLOYED.replace('api_key = "a"', 'api_keys = ["a"]'), "providers.openai.api_keys: contradicts deployments"),
+    (DEPLOYED.replace('api_key = "a"', 'auth = "none"') + 'api_key = "b"\n', 'providers.openai.deployments[0].api_key: contradicts auth = "none"'),
+    (DEPLOYED + "weight = 0\n", "providers.openai.deployments[0].weight: must be a number from 0.000001 to 1000000, not 0"),
+    (DEPLOYED + "wieght = 2\n", "providers.openai.deployments[0].wieght: there is no such setting; did you mean weight?"),
+    (DEPLOYED + 'base_url = "h"\n', "providers.openai.deployments[0].base_url: must be an address"),
+    (DEPLOYED.replace('name = "one"\n', ""), "providers.openai.deployments[0].name: is missing"),
+    (DEPLOYED.replace('"one"', '"a b"'), "providers.openai.deployments[0].name: must be a name of up to 32 letters"),
+    ("[providers.openai]\ndeployments = []\n", "providers.openai.deployments: is empty: leave it out"),
+    ('[providers.own]\ndialect = "anthropic"\n' + DEPLOYMENT.replace("openai", "own"), "providers.own.base_url: is missing"),
+    ('[providers.openai]\nproxy = "h:3128"\n', "providers.openai.proxy: a proxy is given as http://"),
+    ("[outbound]\nproxy = 3128\n", "outbound.proxy: must be a proxy's address, such as \"http://host:3128\""),
+    ('[outbound]\nca_file = "/nowhere/ca.pem"\n', "outbound.ca_file: /nowhere/ca.pem does not exist"),
+    (DEPLOYED + 'ca_file = "pyproject.toml"\n', "providers.openai.deployments[0].ca_file: pyproject.toml holds no certificates in PEM form"),
+    ("[outbound]\nca_file = 1\n", "outbound.ca_file: must be the path of a PEM file"),
+    ('[outbound]\nprxy = "http://h"\n', "outbound.prxy: there is no such setting; did you mean proxy?"),
+    ('[providers.openai]\nheaders = { proxy-authorization = "x" }\n', "proxy-authorization is written by the gateway itself"),
+    ('[providers.openai]\napi_version = "2024-10-21"\n', "providers.openai.api_version: belongs to azure"),
+    ('[providers.azure]\nbase_url = "http://127.0.0.1"\napi_version = "a/b"\n', "providers.azure.api_version: must be a version such as"),
+    ('[providers.openai]\nbase_url = "https://h/v1/chat/completions"\n', "providers.openai.base_url: ends with /chat/completions, which is added to it"),
+    ('[providers.azure]\nbase_url = "https://h/openai/v1/"\napi_key = "k"\n', "providers.azure.base_url: ends with /openai/v1, which is added to it"),
+    ('[providers.azure]\nbase_url = "https://h/openai"\napi_key = "k"\n', "providers.azure.base_url: ends with /openai, which"),
+    ('[providers.gemini]\nbase_url = "https://h/v1beta/models"\n', "providers.gemini.base_url: ends with /models, which"),
+    ('[providers.gemini]\ndialect = "openai_chat"\n', 'providers.gemini.dialect: is "gemini" at gemini\'s own address'),
+    ('[providers.openai]\nunsupported = ["image.url"]\n', 'providers.openai.unsupported[0]: must be the name of a parameter, such as "seed", or of a kind of part: image, audio, file, video'),
+    ('[providers.openai]\nunsupported = ["messages"]\n', "providers.openai.unsupported[0]: must be the name of a parameter"),
+    # groups and tables of targets
+    (WALL + "[routes.chat]\ntargets = [[]]\n", "routes.chat.targets[0]: is empty: a group of equals needs"),
+    (WALL + '[routes.chat]\ntargets = ["wall/m", ["wall/m", "wlal/m"]]\n', "routes.chat.targets[1][1]: there is no provider wlal; did you mean wall?"),
+    (WALL + '[routes.chat]\ntargets = [[["wall/m"]]]\n', "routes.chat.targets[0][0]: must be a provider and a model with a slash between"),
+    (WALL + '[routes.chat]\ntargets = [{ target = "wall/m", wheight = 1 }]\n', "routes.chat.targets[0].wheight: there is no such setting; did you mean weight?"),
+    (WALL + "[routes.chat]\ntargets = [{ weight = 1 }]\n", "routes.chat.targets[0].target: is missing"),
+    (WALL + "[routes.chat]\ntargets = [{ target = 1 }]\n", "routes.chat.targets[0].target: must be a provider and a model"),
+    (WALL + '[routes.chat]\ntargets = [[{ target = "wall/m", weight = -1 }]]\n', "routes.chat.targets[0][0].weight: must be a number from"),
+    (WALL + '[routes.chat]\ntargets = [{ target = "wall/m", weight = inf }]\n', "routes.chat.targets[0].weight: must be a number from"),
+    (WALL + '[routes.chat]\ntargets = [{ target = "wall/m", weight = 1e-999 }]\n', "routes.chat.targets[0].weight: must be a number from"),
+    (WALL + '[routes.chat]\ntargets = [{ target = "wall/m", set = { stream = true } }]\n', "routes.chat.targets[0].set: stream can't be set"),
+    (WALL + CHAT.replace('"wall/m"', '{ target = "wall/m", set = { seed = 1 } }') + 'drop = ["seed"]\n', "routes.chat.targets[0].set: seed is also in the route's drop"),
+    (WALL + CHAT + 'drop = ["image.detial"]\n', "routes.chat.drop[0]: is no field that can be dropped; did you mean image.detail?"),
+    (WALL + "[timeouts]\ntotal_s = 1e-999\n", "timeouts.total_s: must be a number of seconds above 0"),
     # keys, host, ledger, prices
     ('[gateway]\nhost = "0.0.0.0"\n', "gateway.host: other machines can reach this address, so callers need keys"),
     ('[gateway]\nhost = "::"\n', "gateway.host: other machines can reach"),

@@ -207,6 +207,56 @@ def test_a_break_after_serving_lets_the_others_go_first():
 # The caller's own faults.
 
 
+class TestSeveralKeys:
+    """A refused key, where the provider has others."""
+
+    KEYS = tuple(Target(provider="a", model="m", deployment=each) for each in "123")
+    LATER = (
+        Target(provider="a", model="other", deployment="2", tier=1),
+        Target(provider="b", model="m", tier=1),
+    )
+
+    @staticmethod
+    def asked(line: Chain, *failures: HoldfastError) -> list[str]:
+        play(line, *failures)
+        return [str(target) for target, _ in line.failures]
+
+    def test_goes_on_to_its_equals_and_to_nobody_else(self):
+        line = chain(*self.KEYS, *self.LATER)
+        assert self.asked(line, *[make(AuthRefused)] * 9) == ["a[1]/m", "a[2]/m", "a[3]/m"]
+        assert isinstance(line.verdict(), AuthRefused)
+
+    def test_an_equal_that_answers_serves(self):
+        line = chain(*self.KEYS, *self.LATER)
+        assert line.next(0.0) == Step(self.KEYS[0], 0.0)
+        line.failed(make(AuthRefused), 1.0)
+        assert line.next(1.0) == Step(self.KEYS[1], 1.0)
+        assert line.fatal is None
+
+    def test_an_equal_that_fails_otherwise_is_the_end_too(self):
+        """Another provider would hide a key that the operator has to mend."""
+        line = chain(*self.KEYS[:2], *self.LATER, max_attempts=20)
+        assert self.asked(line, make(AuthRefused), *[make(QuotaExhausted)] * 9) == ["a[1]/m", "a[2]/m"]
+        assert isinstance(line.verdict(), TargetsFailed)
+
+    def test_an_equal_of_another_provider_isnt_another_key(self):
+        line = chain(self.KEYS[0], Target(provider="b", model="m"))
+        assert len(self.asked(line, make(AuthRefused), make(AuthRefused))) == 1
+        assert isinstance(line.verdict(), AuthRefused)
+
+    def test_the_same_key_with_another_model_isnt_either(self):
+        line = chain(self.KEYS[0], Target(provider="a", model="n", deployment="1"), self.KEYS[1])
+        assert self.asked(line, *[make(AuthRefused)] * 9) == ["a[1]/m", "a[2]/m"]
+
+    def test_a_route_that_goes_on_at_401_goes_on_to_all(self):
+        line = chain(*self.KEYS, *self.LATER, fallback_on=frozenset({401}), max_attempts=20)
+        assert len(self.asked(line, *[make(AuthRefused)] * 9)) == 5
+
+    def test_an_exhausted_quota_goes_to_the_next_whoever_it_is(self):
+        line = chain(self.KEYS[0], self.KEYS[1], self.LATER[1])
+        assert self.asked(line, *[make(QuotaExhausted)] * 9) == ["a[1]/m", "a[2]/m", "b/m"]
+
+
 @pytest.mark.parametrize("kind", [RequestRefused, ContentRefused, ModelMissing, AuthRefused])
 def test_the_callers_fault_is_the_answer(kind):
     line = chain(target("a"), target("b"))
