@@ -218,8 +218,10 @@ def test_media_by_type() -> None:
         (Image(file_id="f"), "image.file_id"), (Image(url="u", detail="low"), "image.detail"),
         (File(data="AA==", media_type="application/zip"), "file.data"), (File(data="AA=="), "file.data"),
         (File(data="/w==", media_type="text/plain"), "file.data"), (File(file_id="f"), "file.file_id"),
-        (Audio(data="A", media_type="audio/wav"), "audio.data"), (Video(url="u"), "video.url"), (Video(data="A"), "video.data"),
-        (Opaque(dialect=ELSEWHERE, data={"type": "hologram"}), "hologram"), (Opaque(dialect=ELSEWHERE, data={"odd": 1}), "odd"),
+        (Audio(data="A", media_type="audio/wav"), "audio.data"), (Video(url="u"), "video.url"), (Video(data="A"),
+        "video.data"),
+        (Opaque(dialect=ELSEWHERE, data={"type": "hologram"}), "hologram"),
+        (Opaque(dialect=ELSEWHERE, data={"odd": 1}), "odd"),
         (Text(text="x", citations=(Citation(url="u"),)), "citations"), (Text(text="x", signature="s"), "reasoning.foreign"),
         (Text(text="x", extra={"odd": 1}), "odd"),
     ],
@@ -286,7 +288,8 @@ def test_a_callers_turn_of_another_providers_says_whose_it_is() -> None:
         {"type": "thinking", "thinking": "hm", "signature": marked("a")},
         {"type": "thinking", "thinking": "ha", "signature": marked("")},
         {"type": "text", "text": "so", "citations": [
-            {"type": "web_search_result_location", "url": "u", "title": "t", "cited_text": "c", "encrypted_index": marked("")},
+            {"type": "web_search_result_location", "url": "u", "title": "t", "cited_text": "c",
+            "encrypted_index": marked("")},
         ]},
         {"type": "thinking", "thinking": "", "signature": marked("b")},
         {"type": "tool_use", "id": "c", "name": "f", "input": {}},
@@ -338,7 +341,8 @@ def test_a_caller_that_goes_without_saying_is_no_hindrance() -> None:
     [
         (None, None, None), (None, True, None), (None, False, {"type": "auto", "disable_parallel_tool_use": True}),
         (ToolChoice(mode=ToolMode.REQUIRED), False, {"type": "any", "disable_parallel_tool_use": True}),
-        (ToolChoice(mode=ToolMode.REQUIRED), True, {"type": "any"}), (ToolChoice(mode=ToolMode.NONE), False, {"type": "none"}),
+        (ToolChoice(mode=ToolMode.REQUIRED), True, {"type": "any"}), (ToolChoice(mode=ToolMode.NONE), False,
+        {"type": "none"}),
         (ToolChoice(mode=ToolMode.NAMED, names=("f",)), None, {"type": "tool", "name": "f"}),
     ],
 )  # fmt: skip  # a list reads better packed
@@ -367,7 +371,8 @@ def test_a_tool_has_an_objects_schema() -> None:
         (ReasoningOptions(enabled=False), {"thinking": {"type": "disabled"}}),
         (ReasoningOptions(budget_tokens=1024), {"thinking": {"type": "enabled", "budget_tokens": 1024}}),
         (ReasoningOptions(enabled=False, budget_tokens=0), {"thinking": {"type": "disabled"}}),
-        (ReasoningOptions(enabled=True, effort="max"), {"thinking": {"type": "adaptive"}, "output_config": {"effort": "max"}}),
+        (ReasoningOptions(enabled=True, effort="max"), {"thinking": {"type": "adaptive"},
+        "output_config": {"effort": "max"}}),
     ],
 )  # fmt: skip  # a list reads better packed
 def test_how_much_to_think(options: ReasoningOptions, said: dict[str, Any]) -> None:
@@ -463,7 +468,8 @@ CALLERS = {
         ("messages[1].parts[0]", "messages[0].content"), ("messages[2].parts[1]", "messages[1].content[1]"),
         ("messages[2].parts[1].caller", "messages[1].content[1].caller"), ("messages[2]", "messages[1]"),
         ("messages[3].parts[0].parts[0]", "messages[2].content[0].content[0]"), ("messages[2].odd", "messages[1].odd"),
-        ("messages[99].parts[7]", "messages[98].content[7]"), ("max_output_tokens", "max_tokens"), ("stop", "stop_sequences"),
+        ("messages[99].parts[7]", "messages[98].content[7]"), ("max_output_tokens", "max_tokens"), ("stop",
+        "stop_sequences"),
         ("user", "metadata.user_id"), ("reasoning.effort", "output_config.effort"), ("sampling.top_k", "top_k"),
         ("output", "output_config.format"), ("parallel_tool_calls", "tool_choice.disable_parallel_tool_use"),
         ("tools[1]", "tools[1]"), ("cache", "cache_control"), ("container", "container"), ("", ""),
@@ -485,8 +491,10 @@ ASK = {"role": "user", "content": "x"}
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
-        ({"model": None}, "model"), ({"messages": []}, "messages"), ({"messages": [7]}, "messages[0]"), ({"system": 7}, "system"),
-        ({"messages": [{"role": "tool", "content": "x"}]}, "messages[0].role"), ({"messages": [{"role": "user"}]}, "messages[0].content"),
+        ({"model": None}, "model"), ({"messages": []}, "messages"), ({"messages": [7]}, "messages[0]"),
+        ({"system": 7}, "system"),
+        ({"messages": [{"role": "tool", "content": "x"}]}, "messages[0].role"), ({"messages": [{"role": "user"}]},
+        "messages[0].content"),
         ({"messages": [{"role": "user", "content": 7}]}, "messages[0].content"), ({"stop_sequences": "x"}, "stop_sequences"),
         ({"messages": [{"role": "user", "content": [{}]}]}, "messages[0].content[0].type"),
         ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "messages[0].content[0].text"),
@@ -523,7 +531,8 @@ BLOCK = event("content_block_start", index=0, content_block={"type": "text", "te
 @pytest.mark.parametrize(
     "wire",
     [
-        b"data: 7\n\n", b"data: {}\n\n", event("message_start"), event("content_block_start", content_block={"type": "text", "text": ""}),
+        b"data: 7\n\n", b"data: {}\n\n", event("message_start"),
+        event("content_block_start", content_block={"type": "text", "text": ""}),
         BLOCK + BLOCK, event("content_block_delta", index=0, delta={"type": "text_delta", "text": "x"}),
         BLOCK + event("content_block_delta", index=1, delta={"type": "text_delta", "text": "x"}),
         BLOCK + event("content_block_delta", index=0), BLOCK + event("content_block_stop", index=1),
