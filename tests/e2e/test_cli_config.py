@@ -84,7 +84,7 @@ def test_explain_names_what_is_skipped_and_why(tmp_path: Path) -> None:
     assert text.returncode == 0
     rows = [line.split() for line in text.stdout.splitlines()]
     assert ["openai/gpt-4o", "openai", "has", "no", "key"] in rows
-    assert ["wall/fb-ok", "idle_s", "30", "routes.chat.timeouts.idle_s"] in rows
+    assert ["wall", "idle_s", "30", "routes.chat.timeouts.idle_s"] in rows
 
 
 def test_explain_of_a_model_that_nothing_serves_is_an_error(tmp_path: Path) -> None:

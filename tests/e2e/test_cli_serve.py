@@ -92,15 +92,18 @@ def test_without_keys_it_simulates_loudly_and_every_printed_line_works(tmp_path:
         assert "SIMULATED" in gateway.stderr
         assert "No real model answers" in gateway.stderr
         assert "OPENAI_API_KEY" in gateway.stderr
+        assert "AZURE_OPENAI_API_KEY and AZURE_OPENAI_ENDPOINT" in " ".join(gateway.stderr.split())
         plain, stream, broken, cut = gateway.curls
         answer = json.loads(pasted(plain, tmp_path))
-        assert answer["choices"][0]["message"]["content"].startswith("This is simulated-a.")
+        assert answer["choices"][0]["message"]["content"].startswith("This is openai, simulated.")
         assert answer["choices"][0]["finish_reason"] == "stop"
-        assert text_of(pasted(stream, tmp_path)).startswith("This is simulated-a.")
+        assert text_of(pasted(stream, tmp_path)).startswith("This is openai, simulated.")
 
         head, _, body = pasted(broken, tmp_path).replace("\r\n", "\n").partition("\n\n")
-        assert "x-holdfast-provider: simulated-b" in head.lower().splitlines()
-        assert json.loads(body)["choices"][0]["message"]["content"].startswith("This is simulated-b.")
+        assert "x-holdfast-provider: anthropic" in head.lower().splitlines()
+        assert json.loads(body)["choices"][0]["message"]["content"].startswith(
+            "This is anthropic, simulated."
+        )
 
         torn = pasted(cut, tmp_path)
         assert "This i" in text_of(torn)
@@ -109,10 +112,10 @@ def test_without_keys_it_simulates_loudly_and_every_printed_line_works(tmp_path:
         assert not any("[DONE]" in event for event in events)
 
         assert tailed(gateway.tail, tmp_path, lines=4) == [
-            ("ok", "simulated-a/simulated"),
-            ("ok", "simulated-a/simulated"),
-            ("ok", "simulated-b/simulated"),
-            ("failed", "simulated-a/simulated"),
+            ("ok", "openai/gpt-5.4-mini"),
+            ("ok", "openai/gpt-5.4-mini"),
+            ("ok", "anthropic/claude-haiku-4-5"),
+            ("failed", "openai/gpt-5.4-mini"),
         ]
         assert gateway.stop() == 0
 

@@ -11,7 +11,7 @@ from holdfast.providers.catalog import PROVIDERS
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["BREAK_FIRST", "CUT_STREAM", "PATHS", "simulated_providers"]
+__all__ = ["BREAK_FIRST", "CUT_STREAM", "PATHS", "simulated_providers", "what_to_set"]
 
 PATHS: Final = {
     "openai": "/v1",
@@ -38,7 +38,7 @@ def simulated_providers() -> Iterator[Mapping[str, str]]:
 
 
 def _config(name: str) -> ChaosConfig:
-    text = f"This is {name}, simulated. No real model answers here: set {_key(name)} and start again."
+    text = f"This is {name}, simulated. No real model answers here: set {what_to_set(name)} and start again."
     answer: dict[str, Any] = {"prose": text, **_PACE}
     markers: dict[str, Any] = {CUT_STREAM: {**answer, "cut": {"how": "reset", "after": 8}}}
     if name == next(iter(PATHS)):
@@ -53,5 +53,7 @@ def _config(name: str) -> ChaosConfig:
     )
 
 
-def _key(name: str) -> str:
-    return PROVIDERS[name].key_env[0]
+def what_to_set(name: str) -> str:
+    """The environment's variables without which that provider isn't used."""
+    row = PROVIDERS[name]
+    return row.key_env[0] + (f" and {row.base_url_env}" if not row.base_url else "")

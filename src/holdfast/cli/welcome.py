@@ -14,7 +14,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from holdfast import __version__
-from holdfast.cli.simulated import BREAK_FIRST, CUT_STREAM
+from holdfast.cli.simulated import BREAK_FIRST, CUT_STREAM, what_to_set
 from holdfast.config import CHAT
 from holdfast.engine.route import Routes, fold
 from holdfast.providers.catalog import PROVIDERS
@@ -32,7 +32,7 @@ _INDENT: Final = "  "
 
 def banner(config: Config) -> Panel:
     """The loud part: nobody may take a simulated answer for a real one."""
-    names = ", ".join(row.key_env[0] for row in PROVIDERS.values())
+    names = ", ".join(map(what_to_set, PROVIDERS))
     unused = [
         f"providers.{name} is not used: {config.providers[fold(name)].key_from}"
         for name in config.document.providers

@@ -16,7 +16,8 @@ names = st.sampled_from(sorted(PROVIDERS))
 
 
 def client_of(*providers: str, **more) -> Client:
-    return Client(env={KEYS[name]: f"key-of-{name}" for name in providers}, **more)
+    env = {KEYS[name]: f"key-of-{name}" for name in providers}
+    return Client(env={**env, "AZURE_OPENAI_ENDPOINT": "https://ours.example"}, **more)
 
 
 @given(st.sets(names))
