@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import uvloop
-from holdfast.dialects.anthropic import Anthropic
-from holdfast.dialects.gemini import Gemini
 
 from benchmarks.mock import PIECES
 from benchmarks.run import RESULTS, machine
 from holdfast.clock import SystemClock, new_id
+from holdfast.dialects.anthropic import Anthropic
+from holdfast.dialects.gemini import Gemini
 from holdfast.dialects.openai_chat import OpenAIChat
 from holdfast.dialects.openai_chat.stream import StreamDecoder
 from holdfast.engine.guard import Guard

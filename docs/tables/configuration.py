@@ -12,10 +12,13 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from holdfast.config import schema
 from holdfast.engine.policy import Policy, Retry, Timeouts
+from holdfast.providers.catalog import PROVIDERS
 from holdfast.providers.prices import parse_overrides
 
 if TYPE_CHECKING:
     from docs.tables.markdown import Parts
+
+    from holdfast.providers.catalog import Provider
 
 __all__ = ["PARTS", "TABLES"]
 
@@ -26,15 +29,20 @@ TABLES: Final[dict[str, tuple[type[BaseModel], tuple[Any, ...]]]] = {
     "ledger": (schema.Ledger, ()),
     "timeouts": (schema.RouteTimeoutsTable, (Timeouts(), Policy())),
     "retry": (schema.RouteRetryTable, (Retry(), Policy())),
+    "outbound": (schema.OutboundTable, ()),
     "providers.NAME": (schema.ProviderTable, ()),
+    "providers.NAME.deployments": (schema.DeploymentTable, ()),
     "routes.NAME": (schema.RouteTable, (Policy(),)),
+    "routes.NAME.targets": (schema.TargetTable, ()),
     "keys.NAME": (schema.KeyTable, ()),
 }
 
 
 _BY_HAND: Final = {
     # What is read together with other tables, and so has no range of its own.
-    "routes.NAME.targets": 'list of `"provider/model"`',
+    "providers.NAME.deployments": "list of [tables](#providersnamedeployments)",
+    "routes.NAME.targets": 'list of `"provider/model"`, [tables](#routesnametargets), and lists of them',
+    "routes.NAME.targets.target": '`"provider/model"`',
     "keys.NAME.routes": "list of names of routes",
 }
 _CHANCE: Final = ", not a date or time"
@@ -99,6 +107,42 @@ def _default(value: Any, setting: str, builtin: tuple[Any, ...]) -> str:
     return code(value) if isinstance(value, (str, int, float)) else "required"
 
 
+def known() -> str:
+    """The rows that a file's provider of that name begins with."""
+    rows = []
+    for row in PROVIDERS.values():
+        keys = [f"`{name}`" for name in (*row.key_env, *row.token_env)]
+        address = f"`{row.base_url}`" if row.base_url else "yours"
+        moved = f", or `{row.base_url_env}`" if row.base_url_env else ""
+        rows.append(
+            (
+                f"`{row.name}`",
+                f"`{row.dialect}`",
+                address + moved,
+                " or ".join(keys),
+                f"`{row.default_model}`",
+                ", ".join(f"`{name}`" for name in row.unsupported) or "none",
+            )
+        )
+    return table(("name", "dialect", "address", "key", "model behind `chat`", "doesn't take"), rows)
+
+
+def doors() -> str:
+    """Where each provider is asked what its callers may speak."""
+    rows = [
+        (f"`{row.name}`", f"`{dialect}`", " or ".join(f"`{path}`" for path in _paths(row, dialect)))
+        for row in PROVIDERS.values()
+        for dialect in row.doors
+    ]
+    return table(("provider", "spoken there", "path under the address"), rows)
+
+
+def _paths(row: Provider, dialect: str) -> list[str]:
+    door, dated = row.doors[dialect], row.dated_doors.get(dialect)
+    paths = [door.path, door.stream_path or "", f"{dated.path}?api-version=…" if dated is not None else ""]
+    return [path for path in paths if path]
+
+
 def prices() -> str:
     """What a price may say: the kinds of token, as the code lists them to who misspells one."""
     _, problems = parse_overrides({"m": {"?": 1}})
@@ -110,4 +154,6 @@ def prices() -> str:
 PARTS: Parts = {
     **{f"settings-{name.replace('.', '-').lower()}": partial(settings, name) for name in TABLES},
     "prices": prices,
+    "providers": known,
+    "doors": doors,
 }

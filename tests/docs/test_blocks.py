@@ -30,7 +30,7 @@ from holdfast.ledger import migrate
 if TYPE_CHECKING:
     from pathlib import Path
 
-GATEWAY = "http://127.0.0.1:8080/v1"
+GATEWAY = "http://127.0.0.1:8080"
 NOW_NS = 1_790_000_000 * 10**9
 
 
@@ -68,7 +68,7 @@ def test_python_runs(block: Block, folder: Path, few_examples):
             routes = {"chat": {"targets": ["one/ok"]}}
             document = document_of(chaos.base_url, folder / "gateway.db", routes=routes)
             with run_gateway(document) as running:
-                run(block, block.text.replace(GATEWAY, running.base_url))
+                run(block, block.text.replace(GATEWAY, running.base_url.removesuffix("/v1")))
     else:
         run(block, block.text)
 

@@ -22,7 +22,7 @@ from holdfast.config.schema import Document
 from holdfast.gateway.metrics import Metrics
 from holdfast.ledger.memory import MemoryLedger
 
-LATER = re.compile(r"\b(PostgreSQL|Redis|Anthropic|Gemini|hedging)\b")
+LATER = re.compile(r"\b(PostgreSQL|Redis|hedging)\b")
 
 
 def test_pages_are_as_generated():

@@ -451,6 +451,7 @@ class Exchange:
         row = AttemptRow(
             number=attempt.number,
             provider=attempt.target.provider,
+            deployment=attempt.target.deployment,
             model=attempt.target.model,
             started_ns=attempt.started_ns,
             outcome="ok" if error is None else error.label,

@@ -201,7 +201,9 @@ def _ran_elsewhere(_: Draw, request: Request) -> Request:
 def _choice(mode: ToolMode, *chosen: str) -> Addition:
     def add(_: Draw, request: Request) -> Request:
         request = request if request.tools else _with_tools(request, "f", "g", "h")
-        if mode is ToolMode.NONE:  # then how many at once is no question, and not every dialect takes an answer to it
+        if (
+            mode is ToolMode.NONE
+        ):  # then how many at once is no question, and not every dialect takes an answer to it
             request = replace(request, parallel_tool_calls=None)
         return replace(request, tool_choice=ToolChoice(mode=mode, names=chosen))
 
