@@ -45,6 +45,7 @@ _BY_HAND: Final = {
     "routes.NAME.targets.target": '`"provider/model"`',
     "keys.NAME.routes": "list of names of routes",
 }
+_DEFAULTS: Final = {"routes.NAME.drop": "[what is harmless](translations.md#what-cant-be-said)"}
 _CHANCE: Final = ", not a date or time"
 
 
@@ -58,7 +59,8 @@ def settings(name: str) -> str:
             (
                 f"`{setting}`",
                 _BY_HAND.get(path) or values(_annotated(model, setting)),
-                _default(field.get_default(call_default_factory=True), setting, builtin),
+                _DEFAULTS.get(path)
+                or _default(field.get_default(call_default_factory=True), setting, builtin),
                 MEANINGS["configuration"][path],
             )
         )
