@@ -98,8 +98,7 @@ class AnthropicCountTokens(_Counter):
     def _without_foreign_signatures(self, fields: dict[str, msgspec.Raw]) -> dict[str, msgspec.Raw]:
         """Another provider's thoughts are left out, as they are of what Anthropic is asked: it refuses their signatures."""
         codec = self._family.codec
-        said = _raw_fields(codec.encode_request(codec.decode_request(_encode(fields)), Drops(HARMLESS)))
-        return {name: raw for name, raw in said.items() if name in fields}
+        return _raw_fields(codec.encode_request(codec.decode_request(_encode(fields)), Drops(HARMLESS)))
 
 
 class GeminiCountTokens(_Counter):

@@ -43,9 +43,8 @@ class _Usage(msgspec.Struct, gc=False):
 
 
 class _Embedding(msgspec.Struct, gc=False):
-    embedding: msgspec.Raw = msgspec.Raw(
-        b"null"
-    )  # numbers by the million: checked to be JSON, and left alone
+    embedding: msgspec.Raw = msgspec.Raw(b"null")
+    """Numbers by the million: checked to be JSON, and left alone."""
 
 
 class _Answer(msgspec.Struct, gc=False):

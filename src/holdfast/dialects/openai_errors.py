@@ -96,7 +96,6 @@ _STATUS_OF_WORD: Mapping[str, int] = {
     "unsupported_image_media_type": 400,
     "empty_image_file": 400,
     "failed_to_download_image": 400,
-    "vector_store_timeout": 504,
 }
 """The status that an error inside a 200 would have had."""
 
