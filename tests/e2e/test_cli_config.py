@@ -25,6 +25,20 @@ targets = ["openai/gpt-4o", "opnai/gpt-4o"]
 conect_s = 5
 """
 
+SPREAD = """
+[outbound]
+proxy = "http://user:canary@proxy.example:3128"
+[providers.openai]
+api_keys = ["canary-1", "canary-2"]
+[providers.wall]
+dialect = "anthropic"
+base_url = "http://127.0.0.1:1/v1"
+auth = "none"
+proxy = "none"
+[routes.chat]
+targets = [["openai/m", { target = "wall/m", weight = 2 }], "wall/n"]
+"""
+
 
 def test_the_example_is_good(tmp_path: Path) -> None:
     report = holdfast_json(tmp_path, "check", EXAMPLE)
@@ -64,7 +78,7 @@ def test_a_file_that_cant_be_read_is_a_finding_not_a_traceback(tmp_path: Path, c
 def test_explain_gives_the_order_the_limits_and_their_origin(tmp_path: Path) -> None:
     said = holdfast_json(tmp_path, "explain", EXAMPLE, "--model", "chat", env={"OPENAI_API_KEY": "sk-canary"})
     assert [(t["target"], t["skipped"]) for t in said["targets"]] == [
-        ("openai/gpt-4o", None),
+        ("openai/gpt-5.4-mini", None),
         ("wall/fb-ok", None),
     ]
     limits = {v["name"]: (v["value"], v["source"]) for v in said["targets"][0]["limits"]}
@@ -78,13 +92,27 @@ def test_explain_names_what_is_skipped_and_why(tmp_path: Path) -> None:
     said = holdfast_json(tmp_path, "explain", EXAMPLE, "--model", "chat")
     assert [(t["target"], t["skipped"]) for t in said["targets"]] == [
         ("wall/fb-ok", None),
-        ("openai/gpt-4o", "openai has no key"),
+        ("openai/gpt-5.4-mini", "openai has no key"),
     ]
     text = holdfast(tmp_path, "explain", EXAMPLE, "--model", "chat")
     assert text.returncode == 0
     rows = [line.split() for line in text.stdout.splitlines()]
-    assert ["openai/gpt-4o", "openai", "has", "no", "key"] in rows
+    assert ["openai/gpt-5.4-mini", "openai", "has", "no", "key"] in rows
     assert ["wall", "idle_s", "30", "routes.chat.timeouts.idle_s"] in rows
+
+
+def test_explain_shows_equals_with_their_shares_and_the_way_to_each(tmp_path: Path) -> None:
+    (tmp_path / "spread.toml").write_text(SPREAD)
+    done = holdfast(tmp_path, "explain", "spread.toml", "--model", "chat")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "canary" not in done.stdout
+    rows = [line.split() for line in done.stdout.splitlines()]
+    way, url = "http://proxy.example:3128", "https://api.openai.com/v1"
+    key = "providers.openai.api_keys"
+    assert ["1", "openai[1]/m", "25%", "openai_chat", url, way, f"{key}[0]"] in rows
+    assert ["1", "openai[2]/m", "25%", "openai_chat", url, way, f"{key}[1]"] in rows
+    assert ["2", "wall/n", "anthropic", "http://127.0.0.1:1/v1", "none", "is"] in [row[:6] for row in rows]
+    assert holdfast(tmp_path, "check", "spread.toml").returncode == 0
 
 
 def test_explain_of_a_model_that_nothing_serves_is_an_error(tmp_path: Path) -> None:

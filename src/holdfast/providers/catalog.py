@@ -143,10 +143,8 @@ _ROWS = (
         base_url="https://generativelanguage.googleapis.com/v1beta",
         doors=_GEMINI_DOORS,
         auth="x-goog-api-key",
-        key_env=(
-            "GEMINI_API_KEY",
-            "GOOGLE_API_KEY",
-        ),  # its SDK looks for both: the one that can't be Maps' goes first
+        # Its SDK prefers the second; the first is nothing but this API's key.
+        key_env=("GEMINI_API_KEY", "GOOGLE_API_KEY"),
         base_url_env="GOOGLE_GEMINI_BASE_URL",
         base_url_end="/v1beta",
         default_model="gemini-3.5-flash-lite",
@@ -157,7 +155,9 @@ _ROWS = (
         base_url="",  # everybody's own: https://NAME.openai.azure.com
         doors={name: Door(f"/openai/v1{door.path}") for name, door in _OPENAI_DOORS.items()},
         dated_doors={
-            name: Door(f"/openai/deployments/{{model}}{door.path}") for name, door in _OPENAI_DOORS.items()
+            "openai_chat": Door("/openai/deployments/{model}/chat/completions"),
+            "openai_responses": Door("/openai/responses"),  # the model stands in the body there
+            "openai_embeddings": Door("/openai/deployments/{model}/embeddings"),
         },
         auth="api-key",
         key_env=("AZURE_OPENAI_API_KEY",),

@@ -5,6 +5,8 @@ from urllib.parse import urlsplit
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from openai import AzureOpenAI
+from openai._models import FinalRequestOptions
 
 from holdfast.dialects.fields import NEUTRAL
 from holdfast.providers.catalog import (
@@ -164,3 +166,18 @@ class TestNearest:
 
     def test_only_the_first_hundred_characters_of_a_caller_s_name_are_looked_at(self):
         assert nearest("x" * 1_000, ["x" * 100, "chat"]) == ["x" * 100]
+
+
+def test_azures_dated_paths_are_those_that_its_sdk_asks_at():
+    with AzureOpenAI(api_key="k", api_version="2024-10-21", azure_endpoint="https://ours.example") as sdk:
+        for name, path in (
+            ("openai_chat", "/chat/completions"),
+            ("openai_responses", "/responses"),
+            ("openai_embeddings", "/embeddings"),
+        ):
+            options = FinalRequestOptions.construct(method="post", url=path, json_data={"model": "gpt-x"})
+            asked = sdk._build_request(options, retries_taken=0).url
+            door = PROVIDERS["azure"].dated_doors[name]
+            assert asked.path == door.path.replace("{model}", "gpt-x")
+            assert asked.params["api-version"] == "2024-10-21"
+            assert PROVIDERS["azure"].auth in sdk._build_request(options, retries_taken=0).headers
