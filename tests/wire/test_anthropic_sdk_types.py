@@ -166,6 +166,18 @@ def test_calls_side_by_side_are_told_one_after_the_other() -> None:
     assert [block.id for block in message.content if block.type == "tool_use"] == ["c5", "c6", "c7"]
 
 
+def test_nothing_overtakes_what_waits_of_its_own_block() -> None:
+    events = started(
+        call(5), call(6), call(7, arguments='{"c":'), more(6, "{}"), more(7, "1}"), more(5, "{}")
+    )
+    assert inputs(checked(written(events))) == [{}, {}, {"c": 1}]
+
+
+def test_a_quote_in_a_text_doesnt_end_the_arguments() -> None:
+    events = started(call(5, arguments='{"a": "\\"}'), call(6, arguments="{}"), more(5, '"}'))
+    assert inputs(checked(written(events))) == [{"a": '"}'}, {}]
+
+
 def test_what_is_whole_is_told_at_once() -> None:
     """A caller sees the first call's arguments while the second's are on their way, and text doesn't wait for the end."""
     encoder = CODEC.stream_encoder()

@@ -39,6 +39,8 @@ from holdfast.model import (
     ToolResult,
     Video,
     WireError,
+    fold,
+    split,
 )
 
 CODEC = AnthropicCodec()
@@ -318,6 +320,20 @@ def test_a_signature_without_anything_to_sign_stays_a_thought() -> None:
     alone = {"type": "thinking", "thinking": "", "signature": marked("a")}
     thoughts = handed_back(alone, {"type": "text", "text": "x"}, alone, alone).messages[1].parts
     assert [type(part) for part in thoughts] == [Reasoning, Text, Reasoning]
+    unsigned = {"type": "thinking", "thinking": "", "signature": marked("")}
+    assert [
+        type(part) for part in handed_back({"type": "text", "text": "x"}, unsigned).messages[1].parts
+    ] == [Text, Reasoning]
+
+
+def test_a_stream_of_ours_is_read_as_its_whole_is() -> None:
+    carrier = {"type": "thinking", "thinking": "", "signature": marked("a")}
+    whole = {"content": [{"type": "text", "text": "x"}, carrier, carrier], "stop_reason": "end_turn"}
+    answer = CODEC.decode_answer(json.dumps(whole).encode())
+    encoder, decoder = CODEC.stream_encoder(), CODEC.stream_decoder()
+    events = decoder.feed(b"".join(encoder.encode(each) for each in split(answer)))
+    assert fold(events).choices[0].parts == answer.choices[0].parts
+    assert [type(part) for part in answer.choices[0].parts] == [Text, Reasoning]
 
 
 def test_a_caller_that_goes_without_saying_is_no_hindrance() -> None:

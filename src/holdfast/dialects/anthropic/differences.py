@@ -1,7 +1,7 @@
 """Every way in which what we write differs from what we read, and why.
 
-Apart from these, ``encode(decode(body))`` holds the same JSON as ``body``. The tests find each of them in made cases, and none
-in recorded traffic.
+Apart from these, ``encode(decode(body))`` holds the same JSON as ``body``. The tests find each of them in made cases, and
+none in recorded traffic.
 """
 
 from __future__ import annotations
