@@ -1,6 +1,6 @@
-"""The real Claude Code against the gateway: ``make claude-code``. Not a test of `make test`, because npm fetches the program.
+"""The real Claude Code against the gateway: ``make claude-code``. No part of `make test`, because npm fetches the program.
 
-It is installed into a temporary folder and then run cut from the network, with a home of its own and no key but a made-up one.
+It is installed into a temporary folder and then run cut from the network, with a home of its own and a made-up key.
 Behind the gateway are the chaos provider, and for tools a provider that says what it was told to.
 """
 
@@ -131,10 +131,15 @@ def expect(done: subprocess.CompletedProcess[str]) -> None:
     assert done.stdout.strip() == ANSWER, done
 
 
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
 def main() -> int:
     npm = shutil.which("npm")
     if npm is None:
-        print("npm is needed to install Claude Code", file=sys.stderr)
+        sys.stderr.write("npm is needed to install Claude Code\n")
         return 2
     with tempfile.TemporaryDirectory(prefix="holdfast-claude-code-") as name:
         folder = Path(name)
@@ -144,7 +149,7 @@ def main() -> int:
         version = subprocess.run(
             [program, "--version"], capture_output=True, text=True, check=True, timeout=60
         )
-        print(version.stdout.strip())
+        _say(version.stdout.strip())
         failed = 0
         with _world(program, folder) as world:
             for case in CASES:
@@ -152,9 +157,9 @@ def main() -> int:
                     case(world)
                 except (AssertionError, subprocess.TimeoutExpired) as error:
                     failed += 1
-                    print(f"FAILED  {case.__name__}: {error}")
+                    _say(f"FAILED  {case.__name__}: {error}")
                 else:
-                    print(f"ok      {case.__name__}")
+                    _say(f"ok      {case.__name__}")
             world.gateway.no_traceback()
     return int(failed > 0)
 

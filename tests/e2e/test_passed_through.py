@@ -89,7 +89,12 @@ def gateway(one: Replay, two: Replay, tmp_path: Path) -> Iterator[Running]:
     document = document_of("", tmp_path / "ledger.db", models=["one/m", "two/m"])
     document["providers"] = {
         "one": {"dialect": "openai_chat", "base_url": f"{one.base_url}/v1", "api_key": CANARY},
-        "two": {"dialect": "openai_chat", "base_url": f"{two.base_url}/v1", "api_key": CANARY},
+        "two": {
+            "dialect": "openai_chat",
+            "base_url": f"{two.base_url}/v1",
+            "api_key": CANARY,
+            "unsupported": ["image"],
+        },
         "claude": {"dialect": "anthropic", "base_url": f"{one.base_url}/v1", "api_key": CANARY},
         "google": {"dialect": "gemini", "base_url": f"{one.base_url}/v1beta", "api_key": CANARY},
     }
@@ -97,6 +102,7 @@ def gateway(one: Replay, two: Replay, tmp_path: Path) -> Iterator[Running]:
         "chat": {"targets": ["one/m", "two/m"]},
         "mixed": {"targets": ["claude/c", "one/m"]},
         "counting": {"targets": ["one/m", "claude/c", "google/g"]},
+        "resuming": {"targets": ["one/m", "two/m"], "on_break": "resume"},
         "foreign": {"targets": ["claude/c", "google/g"]},
     }
     document["retry"] = {"max_retries": 0}
@@ -175,6 +181,20 @@ class TestResponses:
         assert heard == [event["type"] for event in events(upto=3)]
         record = the_record(gateway)
         assert (record.end.state, record.end.attempts[0].billed) == ("failed", "bound")
+
+    def test_a_numbered_stream_is_never_gone_on_with(self, gateway, client, one, two) -> None:
+        """Another attempt's events have numbers and item ids of their own: the SDK would refuse them."""
+        script(one, "/v1/responses", sse_answer(events(upto=2), named=True))
+        script(two, "/v1/responses", sse_answer(events(), named=True))
+        stream = client.responses.create(model="resuming", input="hi", stream=True)
+        assert [next(stream).type for _ in range(2)] == [event["type"] for event in events(upto=2)]
+        with pytest.raises(openai.APIError):
+            next(stream)
+        assert two.requests == []
+
+    def test_what_a_provider_doesnt_take_is_no_hindrance_here(self, gateway, client, two) -> None:
+        script(two, "/v1/responses", json_answer(RESPONSE))
+        assert client.responses.create(model="two/m", input="an image of the sea").output_text == "one two"
 
     def test_a_target_that_speaks_something_else_is_passed_over(self, gateway, client, one) -> None:
         script(one, "/v1/responses", json_answer(RESPONSE))

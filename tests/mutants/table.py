@@ -239,7 +239,7 @@ MUTANTS = [
            "if self._refusals and not self._chain.failures:", "if self._refusals:",
            f"{_E2E}/test_translated.py::test_if_others_failed_their_failure_is_the_answer"),
     Mutant("one provider's signature goes to another as it came", "engine/asking.py",
-           "foreign = native and self._has_foreign_signatures()", "foreign = False",
+           "foreign = native and dialect.codec is not None and self._has_foreign_signatures()", "foreign = False",
            f"{_E2E}/test_translated.py::test_one_providers_signature_never_reaches_another"),
     Mutant("an error is told in the provider's dialect", "gateway/door.py",
            " and error.body and error.dialect == dialect.name:", " and error.body:",

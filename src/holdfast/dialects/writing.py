@@ -90,7 +90,7 @@ class Writer:
         if self.own or not extra:
             return extra
         for name, value in extra.items():
-            if value is not None:
+            if value is not None and value != []:  # neither says anything
                 self.refuse(f"{path}.{name}" if path else name, name)
         return {}
 

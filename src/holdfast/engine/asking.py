@@ -64,7 +64,7 @@ class Asked:
         """
         dialect = endpoint.dialect
         native = dialect.name == self._dialect.name
-        foreign = native and self._has_foreign_signatures()
+        foreign = native and dialect.codec is not None and self._has_foreign_signatures()
         if native and not endpoint.unsupported and not foreign:  # nearly always
             return Wording(self._write(endpoint, self._envelope, target, overrides))
         if not native and (dialect.codec is None or self._dialect.codec is None):
@@ -133,7 +133,7 @@ class Asked:
         for name in endpoint.unsupported:
             kind = _MEDIA.get(name)
             if kind is not None:
-                if (path := self._media(kind, name)) is not None:
+                if self._dialect.codec is not None and (path := self._media(kind, name)) is not None:
                     raise CantExpress(f"{path} can't be said", param=path, field=name)
             elif name in fields and bytes(fields[name]) not in (b"null", b"[]", b"{}"):
                 if not drops.permit(name):

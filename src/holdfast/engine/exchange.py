@@ -360,7 +360,10 @@ class Exchange:
         self._settle("ok", None, status=200)
         if not self.call.envelope.stream:
             return data
-        return data + closing + self._last_comment() + self.call.dialect.end_frame
+        end_frame = self.call.dialect.end_frame
+        if not end_frame:  # what was held back is the end itself, and nobody reads on after it
+            return data + self._last_comment() + closing
+        return data + closing + self._last_comment() + end_frame
 
     async def _broken(self, attempt: Attempt, error: HoldfastError) -> bytes:
         self._over(attempt, error)
@@ -373,8 +376,18 @@ class Exchange:
         return self._fail(error)
 
     def _may_resume(self, attempt: Attempt) -> bool:
-        """Text only, one choice: other content can't be repeated byte for byte."""
-        return self._written is not None and self.call.envelope.choices == 1 and attempt.guard.content == TEXT
+        """Text only, one choice: other content can't be repeated byte for byte.
+
+        Nor can a dialect that is only passed through be gone on with: its events are numbered and name their items.
+        """
+        call = self.call
+        translatable = call.dialect.codec is not None
+        return (
+            self._written is not None
+            and translatable
+            and call.envelope.choices == 1
+            and attempt.guard.content == TEXT
+        )
 
     async def _resumed(self) -> bytes:
         """What the resumption brings, or a comment while it still repeats what the caller has."""

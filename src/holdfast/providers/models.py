@@ -20,7 +20,7 @@ _FAMILIES: Mapping[str, str] = {
     "o1-": "openai",
     "o3-": "openai",
     "o4-": "openai",
-    "text-embedding-3-": "openai",
+    "text-embedding-": "openai",
     "claude-": "anthropic",
     "deepseek-": "deepseek",
     "gemini-": "gemini",
