@@ -6,7 +6,6 @@ received is read by that provider's own codec, and must say the same in every fi
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 from contextlib import closing
@@ -18,9 +17,7 @@ import pytest
 from google import genai
 from google.genai import errors as google_errors
 from google.genai import types as google
-from tests.e2e.cli_process import holdfast_json
 from tests.support.gateway import document_of, run_gateway
-from tests.support.http import ask
 from tests.support.sdks import IMAGE, TOOL
 from tests.support.six import DIALECT_OF, SIX, six_providers
 from tests.wire.speakers import SPEAKERS

@@ -216,7 +216,8 @@ MUTANTS = [
     Mutant("an error's body may hang", "engine/attempt.py",
            "with Limit(self._timers, patience):\n                body", "if patience:\n                body",
            "tests/simulation/test_route_settings.py::test_a_body_that_hangs_takes_nothing_from_an_error_status"),
-    Mutant("what was never sent is billed", "engine/billing.py", "if refused or not sent or isinstance(error, ConnectFailed):", "if refused:",
+    Mutant("what was never sent is billed", "engine/billing.py",
+           "if refused or not sent or isinstance(error, ConnectFailed):", "if refused:",
            f"{_LEDGER}[refused alone plain]"),
     # Seams.
     Mutant("a permit is kept", "engine/exchange.py",

@@ -281,7 +281,7 @@ def _droppable(value: Any) -> str:
     """A field's neutral name (``image.detail``), or a caller's own parameter."""
     if isinstance(value, str) and value in NEUTRAL:
         return str(value)
-    if False:
+    if isinstance(value, str) and "." in value:
         raise wrong(f"is no field that can be dropped{did_you_mean(value, NEUTRAL)}")
     return _parameter(value)
 
