@@ -6,10 +6,12 @@ received is read by that provider's own codec, and must say the same in every fi
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
+import re
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import anthropic
 import openai
@@ -17,7 +19,10 @@ import pytest
 from google import genai
 from google.genai import errors as google_errors
 from google.genai import types as google
+from tests.e2e.cli_process import holdfast
 from tests.support.gateway import document_of, run_gateway
+from tests.support.http import ask
+from tests.support.replay import json_answer, replaying
 from tests.support.sdks import IMAGE, TOOL
 from tests.support.six import DIALECT_OF, SIX, six_providers
 from tests.wire.speakers import SPEAKERS
@@ -26,13 +31,21 @@ from tests.wire.test_translate_and_back import asked_of, promised, views
 from holdfast.chaos import Chaos, ChaosConfig, run_chaos
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     from tests.support.gateway import Running
+    from tests.support.replay import Replay, Script
 
+LABELS = dict.fromkeys(((dialect, None) for dialect in SPEAKERS), "connection_lost") | {
+    ("gemini", 529): "server_failed"  # a status that Google doesn't use
+}
 FAILURES = ("503", "529", "reset")
 SCRIPTS = {"m-ok": "tokens=7"} | {f"m-{failure}": failure for failure in FAILURES}
 SYSTEM, QUESTION, RESULTS = "Be brief.", "Where is it warmer?", ("17 degrees", "21 degrees")
+RICH = frozenset((
+    "system", "text", "image.data", "tool_call", "tool_calls.parallel", "tool_result.text", "tools", "tool_choice.auto",
+    "max_output_tokens", "temperature", "stop",
+))  # fmt: skip  # a list reads better packed
 CITIES = ("Oslo", "Rome")
 PLACES = {
     "/v1/chat/completions": "openai",
@@ -79,7 +92,7 @@ def clean(chaos: Chaos) -> None:
     chaos.reset()
 
 
-def by_openai(url: str, model: str, *, image: bool, stream: bool) -> str:
+def by_openai(url: str, model: str, *, stream: bool) -> str:
     calls = [
         {
             "id": f"call_{at}",
@@ -97,7 +110,7 @@ def by_openai(url: str, model: str, *, image: bool, stream: bool) -> str:
         "model": model,
         "messages": [
             {"role": "system", "content": SYSTEM},
-            {"role": "user", "content": [{"type": "text", "text": QUESTION}, *(picture if image else [])]},
+            {"role": "user", "content": [{"type": "text", "text": QUESTION}, *picture]},
             {"role": "assistant", "content": "I'll look.", "tool_calls": calls},
             *results,
         ],
@@ -121,7 +134,7 @@ def by_openai(url: str, model: str, *, image: bool, stream: bool) -> str:
         )
 
 
-def by_anthropic(url: str, model: str, *, image: bool, stream: bool) -> str:
+def by_anthropic(url: str, model: str, *, stream: bool) -> str:
     source = {"type": "base64", "media_type": "image/png", "data": base64.b64encode(IMAGE).decode()}
     calls = [
         {"type": "tool_use", "id": f"toolu_{at}", "name": "get_weather", "input": {"city": city}}
@@ -136,7 +149,7 @@ def by_anthropic(url: str, model: str, *, image: bool, stream: bool) -> str:
         "model": model,
         "system": SYSTEM,
         "messages": [
-            {"role": "user", "content": [{"type": "text", "text": QUESTION}, *(picture if image else [])]},
+            {"role": "user", "content": [{"type": "text", "text": QUESTION}, *picture]},
             {"role": "assistant", "content": [{"type": "text", "text": "I'll look."}, *calls]},
             {"role": "user", "content": results},
         ],
@@ -155,8 +168,8 @@ def by_anthropic(url: str, model: str, *, image: bool, stream: bool) -> str:
     return "".join(block.text for block in answer.content if block.type == "text")
 
 
-def by_google(url: str, model: str, *, image: bool, stream: bool) -> str:
-    picture = [google.Part.from_bytes(data=IMAGE, mime_type="image/png")] if image else []
+def by_google(url: str, model: str, *, stream: bool) -> str:
+    picture = [google.Part.from_bytes(data=IMAGE, mime_type="image/png")]
     calls = [google.Part.from_function_call(name="get_weather", args={"city": city}) for city in CITIES]
     results = [
         google.Part.from_function_response(name="get_weather", response={"output": each}) for each in RESULTS
@@ -208,13 +221,13 @@ def provider_of(entry: Any) -> str:
     return next(name for path, name in PLACES.items() if entry.path.startswith(path))
 
 
-def check_equal(caller: str, own: bytes, entry: Any, *, expected: Sequence[str]) -> None:
+def check_equal(caller: str, own: bytes, entry: Any) -> None:
     """What the provider received says what the caller said, in every field that both promise to carry."""
     dialect, theirs = CALLERS[caller][0], DIALECT_OF[provider_of(entry)]
     asked = SPEAKERS[dialect][0].decode_request(own)
     received = SPEAKERS[theirs][0].decode_request(_with_model(entry.body))
     names = asked_of(asked, promised(dialect, theirs), theirs)
-    assert set(names) >= set(expected), "the conversation isn't as rich as it should be"
+    assert set(names) >= RICH, "the conversation isn't as rich as it should be"
     assert views(received, names, theirs) == views(asked, names, theirs)
 
 
@@ -223,33 +236,22 @@ def _with_model(body: bytes) -> bytes:
     return json.dumps({"model": "m", **json.loads(body)}).encode()
 
 
-RICH = (
-    "system", "text", "tool_call", "tool_calls.parallel", "tool_result.text", "tools", "tool_choice.auto",
-    "max_output_tokens", "temperature", "stop",
-)  # fmt: skip  # a list reads better packed
-
-
 @every_caller
 @pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
-@pytest.mark.parametrize("image", [False, True], ids=["words", "image"])
 @pytest.mark.parametrize("count", range(len(SIX)))
 def test_each_provider_of_a_failing_chain_was_asked_the_same(
-    gateway: Running, chaos: Chaos, caller: str, stream: bool, image: bool, count: int
+    gateway: Running, chaos: Chaos, caller: str, stream: bool, count: int
 ) -> None:
     speak = CALLERS[caller][1]
-    speak(chaos.url, "m-ok", image=image, stream=stream)
+    speak(chaos.url, "m-ok", stream=stream)
     (direct,) = arrived(chaos, 1)
     chaos.reset()
-    order = [provider for provider in SIX if not (image and provider == "deepseek")]  # it takes none
-    reached = [provider for provider in order if SIX.index(provider) <= count]
-    if image and SIX[count] == "deepseek":
-        reached.append(order[order.index("anthropic") + 1])
-    text = speak(f"http://127.0.0.1:{gateway.port}", f"m-chain-{count}", image=image, stream=stream)
-    entries = arrived(chaos, len(reached))
-    assert [provider_of(entry) for entry in entries] == reached
+    text = speak(f"http://127.0.0.1:{gateway.port}", f"m-chain-{count}", stream=stream)
+    entries = arrived(chaos, count + 1)
+    assert [provider_of(entry) for entry in entries] == list(SIX[: count + 1])
     assert text == entries[-1].text != ""
     for entry in entries:
-        check_equal(caller, direct.body, entry, expected=(*RICH, "image.data") if image else RICH)
+        check_equal(caller, direct.body, entry)
 
 
 @every_caller
@@ -258,20 +260,114 @@ def test_if_all_fail_one_error_lists_what_each_said(
     gateway: Running, chaos: Chaos, caller: str, stream: bool
 ) -> None:
     with pytest.raises((openai.APIStatusError, anthropic.APIStatusError, google_errors.APIError)) as caught:
-        CALLERS[caller][1](
-            f"http://127.0.0.1:{gateway.port}", f"m-chain-{len(SIX)}", image=False, stream=stream
-        )
+        CALLERS[caller][1](f"http://127.0.0.1:{gateway.port}", f"m-chain-{len(SIX)}", stream=stream)
     error: Any = caught.value
     assert (getattr(error, "status_code", None) or error.code) == 502
     entries = arrived(chaos, len(SIX))
     assert [provider_of(entry) for entry in entries] == list(SIX)
-    told = ATTEMPTS[caller](error)
-    assert [each["target"] for each in told] == [failing(len(SIX), provider) for provider in SIX]
-    assert [each["error"] for each in told] == ["overloaded", "overloaded", "connection_lost"] * 2
+    told = [
+        (failing(len(SIX), provider), LABELS.get((DIALECT_OF[provider], entry.status), "overloaded"))
+        for provider, entry in zip(SIX, entries, strict=True)
+    ]
+    assert ATTEMPTS[caller](error) == told
 
 
-ATTEMPTS: dict[str, Callable[[Any], list[dict[str, Any]]]] = {
-    "openai": lambda error: error.body["attempts"],
-    "anthropic": lambda error: error.body["error"]["attempts"],
-    "google": lambda error: error.details["error"]["attempts"],
+def _google_attempts(error: Any) -> list[tuple[str, ...]]:
+    (info,) = [each for each in error.details["error"]["details"] if each["@type"].endswith("DebugInfo")]
+    return [tuple(entry.split(": ")[:2]) for entry in info["stackEntries"]]
+
+
+ATTEMPTS: dict[str, Callable[[Any], list[tuple[str, ...]]]] = {
+    "openai": lambda error: [(each["target"], each["error"]) for each in error.body["attempts"]],
+    "anthropic": lambda error: [(each["target"], each["error"]) for each in error.body["error"]["attempts"]],
+    "google": _google_attempts,
 }
+
+
+class TestToolsThatTheProviderRuns:
+    """They mean something to one dialect alone: there they arrive as they were, and nobody else is asked."""
+
+    TOOLS: ClassVar[dict[str, dict[str, Any]]] = {
+        "openai": {"type": "web_search", "search_context_size": "low"},
+        "anthropic": {"type": "web_search_20250305", "name": "web_search", "max_uses": 2},
+        "gemini": {"googleSearch": {"timeRangeFilter": {"startTime": "2026-01-01T00:00:00Z"}}},
+    }
+
+    def ask(self, gateway: Running, owner: str, model: str) -> Any:
+        tools = [self.TOOLS[owner]]
+        messages = [{"role": "user", "content": "hi"}]
+        path, body = {
+            "openai": ("/v1/chat/completions", {"model": model, "messages": messages, "tools": tools}),
+            "anthropic": (
+                "/v1/messages",
+                {"model": model, "messages": messages, "tools": tools, "max_tokens": 9},
+            ),
+            "gemini": (
+                f"/v1beta/models/{model}:generateContent",
+                {"contents": [{"role": "user", "parts": [{"text": "hi"}]}], "tools": tools},
+            ),
+        }[owner]
+        return asyncio.run(ask(gateway.port, body, path=path))
+
+    @pytest.mark.parametrize("owner", TOOLS)
+    def test_they_reach_their_own_and_the_others_are_passed_over(self, told, owner) -> None:
+        gateway, provider = told
+        before = len(provider.requests)
+        answer = self.ask(gateway, owner, f"for-{owner}")
+        assert answer.status == 200, answer.body
+        (request,) = provider.requests[before:]
+        assert request.json["tools"] == [self.TOOLS[owner]]
+        assert answer.headers["x-holdfast-provider"] == owner
+        gateway.run(gateway.app.ledger.flush())
+        shown = holdfast(gateway.path.parent, "ledger", "show", answer.id, "--ledger", gateway.path).stdout
+        for other in self.TOOLS.keys() - {owner}:
+            assert re.search(rf"skipped +{other}/m-ok: tools", shown), shown
+
+    @pytest.mark.parametrize("owner", TOOLS)
+    def test_if_no_target_has_them_it_says_what_and_who(self, gateway, chaos, owner) -> None:
+        answer = self.ask(gateway, owner, f"all-but-{owner}")
+        assert answer.status == 400
+        message = answer.json["error"]["message"]
+        assert "tools" in message
+        for other in self.TOOLS.keys() - {owner}:
+            assert f"{other}/m-ok" in message
+        assert chaos.journal() == []
+
+
+_DONE: Script = {
+    ("POST", "/v1/chat/completions"): json_answer(
+        {
+            "id": "a", "object": "chat.completion", "created": 1, "model": "m-ok",
+            "choices": [{"index": 0, "message": {"role": "assistant", "content": "x"}, "finish_reason": "stop"}],
+        }
+    ),
+    ("POST", "/v1/messages"): json_answer(
+        {
+            "id": "a", "type": "message", "role": "assistant", "model": "m-ok", "stop_reason": "end_turn",
+            "content": [{"type": "text", "text": "x"}], "usage": {"input_tokens": 1, "output_tokens": 1},
+        }
+    ),
+    ("POST", "/v1beta/models/m-ok:generateContent"): json_answer(
+        {"candidates": [{"content": {"role": "model", "parts": [{"text": "x"}]}, "finishReason": "STOP"}]}
+    ),
+}  # fmt: skip  # answers read better packed
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running, Replay]]:
+    """Providers that take such tools, which the simulated ones needn't."""
+    with replaying(_DONE) as provider:
+        document = document_of("http://127.0.0.1:9/v1", tmp_path_factory.mktemp("tools") / "ledger.db")
+        three = ("openai", "anthropic", "gemini")
+        document["providers"] = {
+            name: six for name, six in six_providers(provider.base_url).items() if name in three
+        }
+        document["prices"] = {"m-ok": {"input_per_1m": 1, "output_per_1m": 1}}
+        document["routes"] = {
+            f"for-{owner}": {
+                "targets": [f"{name}/m-ok" for name in sorted(three, key=lambda name: name == owner)]
+            }
+            for owner in three
+        }
+        with run_gateway(document) as running:
+            yield running, provider
