@@ -96,10 +96,14 @@ def plain(world: World) -> None:
     assert world.attempts("claude-ok") == [200]
 
 
-def translated(world: World) -> None:
-    for model in ("claude-fallback", "claude-gemini"):
-        expect(world.say(model))
-        assert world.attempts("claude-down") == [529], "one attempt, and the other provider"
+def openai_steps_in(world: World) -> None:
+    expect(world.say("claude-fallback"))
+    assert world.attempts("claude-down") == [529], "one attempt, and then the other provider"
+
+
+def gemini_steps_in(world: World) -> None:
+    expect(world.say("claude-gemini"))
+    assert world.attempts("claude-down") == [529], "one attempt, and then the other provider"
 
 
 def asked_once(world: World) -> None:
@@ -123,7 +127,15 @@ def tool(world: World) -> None:
         assert PRINTED in json.dumps(asked[1]["messages"]), "the tool's output did not come back"
 
 
-CASES: tuple[Callable[[World], None], ...] = (plain, translated, asked_once, broken_then_plain, tool)
+CASES: tuple[Callable[[World], None], ...] = (
+    plain,
+    openai_steps_in,
+    gemini_steps_in,
+    asked_once,
+    broken_then_plain,
+    tool,
+)
+"""Each is a promise to whoever sits in front of the program."""
 
 
 def expect(done: subprocess.CompletedProcess[str]) -> None:
@@ -162,6 +174,11 @@ def main() -> int:
                     _say(f"ok      {case.__name__}")
             world.gateway.no_traceback()
     return int(failed > 0)
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
 
 
 @contextmanager
