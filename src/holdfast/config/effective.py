@@ -159,9 +159,15 @@ def with_simulated(config: Config, base_urls: Mapping[str, str]) -> Config:
     providers = dict(config.providers)
     for name, base_url in base_urls.items():
         row = msgspec.structs.replace(catalog.PROVIDERS[name], base_url=base_url.rstrip("/"))
+        played = config.providers.get(fold(name))
+        # Other routes' targets name the deployments that the file has.
+        shares = played.shares if played is not None else (("", 1.0),)
         providers[fold(name)] = Provider(
             row=row,
-            deployments=(Deployment(base_url=row.base_url, key_from=_SIMULATED),),
+            deployments=tuple(
+                Deployment(name=each, weight=weight, base_url=row.base_url, key_from=_SIMULATED)
+                for each, weight in shares
+            ),
             key_from=_SIMULATED,
             usable=True,
             unsupported=row.unsupported,

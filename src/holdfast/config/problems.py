@@ -100,6 +100,8 @@ def _one(found: dict[str, Any], model: type[BaseModel]) -> Problem:
     if kind == "extra_forbidden":
         name = str(path[-1])
         return Problem(path, f"there is no such setting{or_one_of(name, fields_at(model, path[:-1]))}")
+    if kind == "tuple_type" and fields_at(model, path):  # single brackets, most likely
+        return Problem(path, f"must be a list of tables, each under [[{dotted(path)}]]")
     if kind in _PLAIN:
         return Problem(path, _PLAIN[kind])
     return Problem(path, found["msg"])  # "holdfast": our own validators' sentence

@@ -107,7 +107,15 @@ class _Reader:
 
     def _names_addresses(self) -> bool:
         each = self._table.deployments
-        return self._was_written("base_url") or (bool(each) and all(one.base_url for one in each))
+        if not each:
+            return self._was_written("base_url") or self._lost_deployments()
+        return self._was_written("base_url") or all(one.base_url for one in each)
+
+    def _lost_deployments(self) -> bool:
+        """Some were written, and at least one so that none was kept: their addresses aren't missing."""
+        return (
+            bool(self._source.written("providers", self._name, "deployments")) and not self._table.deployments
+        )
 
     def _moved(self, row: catalog.Provider) -> catalog.Provider:
         """``row`` at the environment's address, for a key from there: a proxy's key must not go to its provider."""
@@ -118,6 +126,8 @@ class _Reader:
         if base_url is None:
             return row
         self._check_end(row, base_url)
+        if row.base_url_end and base_url.endswith(row.base_url_end):
+            self._source.wrong((), f"environment {row.base_url_env}: {_ends_with(row.base_url_end)}")
         return msgspec.structs.replace(row, base_url=base_url + row.base_url_end)
 
     def _versioned(self, row: catalog.Provider) -> catalog.Provider:
@@ -156,11 +166,10 @@ class _Reader:
         """``setting`` is where the address stands; none: the environment."""
         if (end := _doubled(row, base_url)) is None:
             return
-        said = f"ends with {end}, which is added to it: leave that out"
         if setting:
-            self._wrong(said, *setting)
+            self._wrong(_ends_with(end), *setting)
         else:
-            self._source.wrong((), f"environment {row.base_url_env}: {said}")
+            self._source.wrong((), f"environment {row.base_url_env}: {_ends_with(end)}")
 
     # Keys and addresses
 
@@ -273,7 +282,7 @@ class _Reader:
             told = f"environment {variable} is not set"
             return msgspec.structs.replace(deployment, key_from=told), False
         where: tuple[str | int, ...] = ("deployments", place) if self._table.deployments else ()
-        if not self._was_written("base_url") and self._known is not None:
+        if not self._was_written("base_url") and self._known is not None and not self._lost_deployments():
             unused = f"; environment {variable} counts only beside the environment's key"
             self._wrong(
                 "is missing: it is an address of your own, such as https://NAME.openai.azure.com"
@@ -304,6 +313,10 @@ class _Reader:
 
 def _real(key: Secret) -> Secret | None:
     return key if key.reveal().lower() not in _NO_KEY else None
+
+
+def _ends_with(end: str) -> str:
+    return f"ends with {end}, which is added to it: leave that out"
 
 
 def _doubled(row: catalog.Provider, base_url: str) -> str | None:

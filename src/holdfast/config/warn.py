@@ -69,13 +69,7 @@ def _of_routes(config: Config) -> Iterator[Problem]:
         path = ("routes", route.name)
         if not any(config.providers[fold(target.provider)].usable for target in route.targets):
             yield Problem(path, "can't serve: none of its targets' providers has a key")
-        asked = Counter((str(target), repr(sorted(target.set.items()))) for target in route.targets)
-        for (target, _), times in asked.items():
-            if times > 1:
-                yield Problem(
-                    (*path, "targets"),
-                    f"{target} is there {times} times; use retry.max_retries to try again",
-                )
+        yield from _repeated(route)
         yield from _idle_weights(config, route)
         for pattern in route.models:
             first = patterns.setdefault(fold(pattern), route.name)
@@ -85,15 +79,30 @@ def _of_routes(config: Config) -> Iterator[Problem]:
                 )
 
 
+def _repeated(route: Route) -> Iterator[Problem]:
+    asked: dict[tuple[str, str], Counter[str]] = {}
+    for target in route.targets:
+        alike = (f"{target.provider}/{target.model}", repr(sorted(target.set.items())))
+        asked.setdefault(alike, Counter())[target.deployment] += 1
+    for (name, _), by_deployment in asked.items():
+        times = max(by_deployment.values())  # the same for each of them
+        if times > 1:
+            yield Problem(
+                ("routes", route.name, "targets"),
+                f"{name} is there {times} times; use retry.max_retries to try again",
+            )
+
+
 def _idle_weights(config: Config, route: Route) -> Iterator[Problem]:
     table = next(
         (each for key, each in config.document.routes.items() if fold(key) == fold(route.name)), None
     )
     for place, item in enumerate(table.targets if table is not None else ()):
-        equals = [target for target in route.targets if target.tier == place]
-        if isinstance(item, dict) and "weight" in item and len(equals) == 1:
+        grouped = isinstance(item, list | tuple)
+        alone = item[0] if grouped and len(item) == 1 else item
+        if isinstance(alone, dict) and "weight" in alone:
             yield Problem(
-                ("routes", route.name, "targets", place, "weight"),
+                ("routes", route.name, "targets", place, *((0,) if grouped else ()), "weight"),
                 "means nothing: it has no equals; put them into one list: [[{ … }, { … }]]",
             )
 

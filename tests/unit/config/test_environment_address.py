@@ -65,8 +65,16 @@ def test_an_address_that_is_none_is_an_error_that_names_the_variable():
             {"ANTHROPIC_AUTH_TOKEN": "a\nb"},
             "ANTHROPIC_AUTH_TOKEN: holds characters that can't be part of a key",
         ),
+        (
+            {"ANTHROPIC_API_KEY": "k", "ANTHROPIC_BASE_URL": "https://h/v1/"},
+            "ANTHROPIC_BASE_URL: ends with /v1, which is added to it: leave that out",
+        ),
+        (
+            {"GEMINI_API_KEY": "k", "GOOGLE_GEMINI_BASE_URL": "https://h/v1beta"},
+            "GOOGLE_GEMINI_BASE_URL: ends with /v1beta, which is added to it",
+        ),
     ],
-    ids=range(4),
+    ids=range(6),
 )
 def test_what_the_environment_holds_is_checked_as_the_file_is(env, said):
     with pytest.raises(ConfigError) as caught:

@@ -116,6 +116,27 @@ def test_simulated_providers_stand_behind_chat() -> None:
     assert [target.provider for target in targets] == ["anthropic", "azure"]
 
 
+def test_simulated_providers_have_the_deployments_that_routes_name() -> None:
+    text = """
+[providers.openai]
+[[providers.openai.deployments]]
+name = "a"
+api_key = "none"
+weight = 3
+[[providers.openai.deployments]]
+name = "b"
+api_key = "none"
+[routes.mine]
+targets = ["openai/m"]
+"""
+    simulated = with_simulated(read(text), {"openai": "http://127.0.0.1:9001/v1"})
+    openai = simulated.providers["openai"]
+    assert {(each.base_url, each.key) for each in openai.deployments} == {("http://127.0.0.1:9001/v1", None)}
+    for model in ("mine", "chat", "openai/m"):
+        targets = Routes(simulated).resolve(model).targets
+        assert [(target.deployment, target.weight) for target in targets] == [("a", 3), ("b", 1)]
+
+
 def test_simulated_providers_are_reached_past_any_proxy() -> None:
     config = read('[outbound]\nproxy = "http://proxy.example:1"\n')
     simulated = with_simulated(config, {"openai": "http://127.0.0.1:9001/v1"})

@@ -118,6 +118,32 @@ targets = [{ target = "wall/m", weight = 2 }, { target = "openai/m", weight = 2 
         'providers.openai: 2 is not used: providers.openai.api_keys[1] is empty or "none"',
         "providers.openai: 3 has the address and key of 1: nothing is gained",
         "routes.r.targets[0].weight: means nothing: it has no equals; put them into one list: [[{ … }, { … }]]",
+        "routes.r.targets[1].weight: means nothing: it has no equals; put them into one list: [[{ … }, { … }]]",
+    ]
+
+
+def test_several_deployments_are_no_equals_for_a_weight(tmp_path) -> None:
+    """They share it, so that it changes nothing between them."""
+    text = """
+[routes.r]
+targets = [
+  { target = "openai/m", weight = 2 },
+  [{ target = "wall/m", weight = 2 }],
+  [{ target = "wall/n", weight = 2 }, "openai/n"],
+]
+[prices."n"]
+input_per_1m = 1
+output_per_1m = 1
+"""
+    assert [warning.split(":")[0] for warning in warned(tmp_path, WALL + KEYS + text)] == [
+        "routes.r.targets[0].weight",
+        "routes.r.targets[1][0].weight",
+    ]
+
+
+def test_a_repeated_target_is_told_once_however_many_keys_it_has(tmp_path) -> None:
+    assert warned(tmp_path, KEYS + '[routes.r]\ntargets = ["openai/m", "openai/m"]\n') == [
+        "routes.r.targets: openai/m is there 2 times; use retry.max_retries to try again"
     ]
 
 
