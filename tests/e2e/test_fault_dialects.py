@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-AT_ONCE = 24
+AT_ONCE = 12
 VERSION = {"anthropic-version": "2023-06-01"}
 MODES = ["plain", "stream"]
 
