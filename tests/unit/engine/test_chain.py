@@ -336,6 +336,43 @@ def test_a_failure_without_an_attempt_is_a_mistake_of_ours():
         chain(target("a")).failed(make(ServerFailed), 0.0)
 
 
+# Targets that can't be asked.
+
+
+def test_who_is_passed_over_costs_no_attempt_and_isnt_asked_again():
+    line = chain(target("a"), target("b"), target("c"), max_attempts=2)
+    for name in "ab":
+        assert line.next(0.0).target.provider == name
+        line.skipped()
+    assert [name for name, _ in play(line, make(ServerFailed))] == ["c", "c"]
+    assert [each.provider for each, _ in line.failures] == ["c", "c"]
+
+
+def test_when_all_are_passed_over_there_is_no_failure():
+    line = chain(target("a"))
+    line.next(0.0)
+    line.skipped()
+    assert line.next(0.0) is None
+    assert (line.failures, line.fatal) == ([], None)
+
+
+def test_after_a_failure_one_may_still_be_passed_over():
+    line = chain(target("a", max_retries=0), target("b"), target("c"), max_attempts=2)
+    line.next(0.0)
+    line.failed(make(ServerFailed), 0.0)
+    line.next(0.0)
+    line.skipped()
+    assert [name for name, _ in play(line, make(ServerFailed))] == ["c"]
+
+
+def test_passing_over_nobody_is_a_mistake_of_ours():
+    line = chain(target("a"))
+    line.next(0.0)
+    line.skipped()
+    with pytest.raises(RuntimeError):
+        line.skipped()
+
+
 # Any way through.
 
 

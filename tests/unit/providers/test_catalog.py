@@ -130,7 +130,8 @@ def test_a_known_provider_in_another_dialect_keeps_its_name_and_key_and_nothing_
     row = respoken(PROVIDERS["azure"], "anthropic")
     assert (row.name, row.key_env, row.dialect) == ("azure", ("AZURE_OPENAI_API_KEY",), "anthropic")
     assert (row.auth, row.doors, row.dated_doors) == ("x-api-key", PROVIDERS["anthropic"].doors, {})
-    assert row.max_tokens_field == "max_tokens"
+    assert (row.max_tokens_field, row.headers) == ("max_tokens", PROVIDERS["anthropic"].headers)
+    assert respoken(PROVIDERS["anthropic"], "openai_chat").headers == ()
     assert respoken(PROVIDERS["azure"], "openai_chat") is PROVIDERS["azure"]
 
 
