@@ -14,8 +14,10 @@ from holdfast.dialects.signatures import mark
 from holdfast.dialects.writing import Drops
 from holdfast.errors import BadAnswer, CantExpress, InvalidRequest
 from holdfast.model import (
+    Answer,
     Audio,
     CacheMark,
+    Choice,
     Citation,
     File,
     Image,
@@ -334,6 +336,16 @@ def test_a_stream_of_ours_is_read_as_its_whole_is() -> None:
     events = decoder.feed(b"".join(encoder.encode(each) for each in split(answer)))
     assert fold(events).choices[0].parts == answer.choices[0].parts
     assert [type(part) for part in answer.choices[0].parts] == [Text, Reasoning]
+
+
+def test_nothing_stands_behind_the_last_text_of_another_dialects_answer() -> None:
+    """Claude Code shows the last block: an empty one with a text's signature would be an empty answer."""
+    message = Message(role=Role.ASSISTANT, parts=(Text(text="x", signature="a"),))
+    answer = Answer(id="i", model="m", choices=(Choice(index=0, message=message),), dialect="gemini")
+    assert [block["type"] for block in json.loads(CODEC.encode_answer(answer))["content"]] == ["text"]
+    encoder = CODEC.stream_encoder()
+    stream = b"".join(encoder.encode(each) for each in split(answer))
+    assert stream.count(b'"content_block_start"') == 1
 
 
 def test_a_caller_that_goes_without_saying_is_no_hindrance() -> None:

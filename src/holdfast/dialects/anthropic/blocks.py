@@ -87,7 +87,10 @@ class BlockTeller:
             yield from self._whole(
                 write_redacted(writer.proof(opened.encrypted, part.signed_by)), part.extra, writer
             )
-        if isinstance(part, Text | ToolCall) and opened.signature:
+        # A text's signature is nothing that its provider insists on, and a block behind the last text would be taken
+        # for the answer by callers that show the last one: Claude Code does.
+        kept = isinstance(part, ToolCall) or (isinstance(part, Text) and writer.same)
+        if kept and opened.signature:
             proof = opened.proof(writer)
             yield self._block_start(carrier(""))
             yield self._delta({"type": "signature_delta", "signature": proof})

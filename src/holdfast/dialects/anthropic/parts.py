@@ -135,6 +135,10 @@ def _carried(part: Text | ToolCall, writer: AnthropicWriter, path: str) -> list[
     if not writer.answered:
         writer.refuse(path, "tool_call.signature" if isinstance(part, ToolCall) else "reasoning.foreign")
         return []
+    if isinstance(
+        part, Text
+    ):  # a block behind the last text would be taken for the answer: Claude Code shows the last
+        return []
     return [carrier(writer.proof(part.signature, part.signed_by))]
 
 
