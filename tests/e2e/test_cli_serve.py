@@ -120,6 +120,36 @@ def test_without_keys_it_simulates_loudly_and_every_printed_line_works(tmp_path:
         assert gateway.stop() == 0
 
 
+def test_a_file_whose_keys_are_missing_is_simulated_with_its_routes_and_says_what_is_missing(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "holdfast.toml").write_text(
+        """
+[[providers.openai.deployments]]
+name = "a"
+api_key = "${KEY_A:-}"
+[[providers.openai.deployments]]
+name = "b"
+api_key = "${KEY_B:-}"
+[routes.mine]
+targets = ["openai/gpt-5.4-mini"]
+"""
+    )
+    with serving(tmp_path) as gateway:
+        told = " ".join(gateway.stderr.replace("\u2502", " ").split())
+        assert (
+            "providers.openai is not used: providers.openai.deployments[0].api_key (environment KEY_A)"
+            in told
+        )
+        client = OpenAI(base_url=f"{gateway.url}/v1", api_key="any", max_retries=0, timeout=WAIT_S)
+        messages = [{"role": "user", "content": "hi"}]
+        for model in ("mine", "chat", "openai/gpt-5.4-mini"):
+            answer = client.chat.completions.create(model=model, messages=messages)
+            assert answer.choices[0].message.content.startswith("This is openai, simulated.")
+        client.close()
+        assert gateway.stop() == 0
+
+
 def text_of(stream: str) -> str:
     events = [line.removeprefix("data: ") for line in stream.splitlines() if line.startswith("data: {")]
     return "".join(

@@ -59,7 +59,7 @@ def serve(
     from holdfast.gateway.server import serve as serve_gateway
 
     env = environment()
-    settings = load(config_file(config), env, host=host, port=port)
+    settings = written = load(config_file(config), env, host=host, port=port)
     configure_logging(settings.gateway.log.level, settings.gateway.log.format)
     with ExitStack() as stack:
         simulated = not settings.has_providers
@@ -68,7 +68,7 @@ def serve(
 
         def announce(url: str) -> None:
             if simulated:
-                console(stderr=True).print(banner(settings))
+                console(stderr=True).print(banner(written))
             for line in welcome(settings, url, program(env), simulated=simulated):
                 say(line)
 
