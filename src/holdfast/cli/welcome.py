@@ -31,7 +31,7 @@ _INDENT: Final = "  "
 
 
 def banner(config: Config) -> Panel:
-    """The loud part: nobody may take a simulated answer for a real one. ``config`` is as written, nothing simulated in it."""
+    """The loud part: nobody may take a simulated answer for a real one. ``config`` is without the simulated ones."""
     names = ", ".join(map(what_to_set, PROVIDERS))
     unused = [
         f"providers.{name} is not used: {config.providers[fold(name)].key_from}"
