@@ -279,7 +279,7 @@ def test_proofs_of_others_are_marked_so_that_nobody_takes_them_for_his_own() -> 
     ]
     assert said == [
         ("thinking", "hm", marked("")), ("thinking", "ha", marked("c2ln")), ("thinking", "ho", marked("")),
-        ("redacted_thinking", "", marked("ZW5j")), ("text", "", ""), ("thinking", "", marked("dHh0")),
+        ("redacted_thinking", "", marked("ZW5j")), ("text", "", ""),
         ("tool_use", "", ""), ("thinking", "", marked("Y2Fs")),
     ]  # fmt: skip  # a list reads better packed
     (citation,) = next(block.citations or [] for block in message.content if block.type == "text")
