@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -14,7 +14,6 @@ from holdfast.chaos.plan import Reply, whole
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from holdfast.chaos.book import Book
     from holdfast.chaos.config import ChaosConfig
     from holdfast.chaos.http import Request
     from holdfast.chaos.journal import Entry, Journal
@@ -28,14 +27,26 @@ class _BadCall(Exception):
     """The caller's mistake."""
 
 
+class Server(Protocol):
+    """What is administered."""
+
+    @property
+    def config(self) -> ChaosConfig: ...
+    @property
+    def journal(self) -> Journal: ...
+    @property
+    def now(self) -> float: ...
+    def set_scripts(self, sources: dict[str, Any]) -> None: ...
+    def reconfigure(self, config: ChaosConfig) -> None: ...
+    async def advance(self, seconds: float) -> int: ...
+    def reset(self, *, journal: bool = True, counts: bool = True) -> None: ...
+
+
 class Admin:
     """The endpoints, by method and path."""
 
-    def __init__(self, config: ChaosConfig, book: Book, journal: Journal) -> None:
-        self._config = config
-        self._book = book
-        self._journal = journal
-        self._token = config.admin_token.encode() if config.admin_token is not None else None
+    def __init__(self, server: Server) -> None:
+        self._server = server
         self._table: dict[tuple[str, str], Callable[[Request], Any]] = {
             ("GET", "/admin/config"): self._show_config,
             ("GET", "/admin/journal"): self._show_journal,
@@ -45,7 +56,7 @@ class Admin:
         }
 
     def handle(self, request: Request) -> Reply:
-        if self._token is not None and not self._knows_token(request):
+        if self._server.config.admin_token is not None and not self._knows_token(request):
             return _error(401, "The admin token is missing or wrong.")
         call = self._table.get((request.method, request.path))
         if call is None:
@@ -58,22 +69,24 @@ class Admin:
 
     def _knows_token(self, request: Request) -> bool:
         scheme, _, token = (request.header(b"authorization") or b"").partition(b" ")
-        return scheme.lower() == b"bearer" and hmac.compare_digest(token.strip(), self._token or b"")
+        return scheme.lower() == b"bearer" and hmac.compare_digest(
+            token.strip(), (self._server.config.admin_token or "").encode()
+        )
 
     def _show_journal(self, request: Request) -> list[dict[str, Any]]:
         since = request.argument("since") or "0"
         if not since.isdecimal():
             raise _BadCall(f"since={since!r} is no sequence number")
-        entries = self._journal.entries(
+        entries = self._server.journal.entries(
             model=request.argument("model"), key=request.argument("key"), since=int(since)
         )
         return [entry_json(entry) for entry in entries]
 
     def _show_stats(self, _request: Request) -> dict[str, Any]:
-        entries = self._journal.entries()
+        entries = self._server.journal.entries()
         return {
             "attempts": len(entries),
-            "dropped": self._journal.dropped,
+            "dropped": self._server.journal.dropped,
             "running": sum(entry.end is None for entry in entries),
             "by_end": Counter(entry.end for entry in entries if entry.end is not None),
             "by_status": Counter(str(entry.status) for entry in entries if entry.status is not None),
@@ -87,15 +100,14 @@ class Admin:
         }
 
     def _show_config(self, _request: Request) -> dict[str, Any]:
-        shown: dict[str, Any] = msgspec.to_builtins(self._config)
-        shown["api_keys"] = ["***"] * len(self._config.api_keys)
-        shown["admin_token"] = None if self._config.admin_token is None else "***"
-        shown["scripts"] = self._book.sources()
+        shown: dict[str, Any] = msgspec.to_builtins(self._server.config)
+        shown["api_keys"] = ["***"] * len(self._server.config.api_keys)
+        shown["admin_token"] = None if self._server.config.admin_token is None else "***"
+        shown["keys"] = {f"*** {i}": script for i, script in enumerate(shown["keys"].values(), 1)}
         return shown
 
     def _reset(self, _request: Request) -> dict[str, Any]:
-        self._journal.reset()
-        self._book.reset()
+        self._server.reset()
         return {"status": "ok"}
 
     def _set_script(self, request: Request) -> dict[str, Any]:
@@ -110,8 +122,8 @@ class Admin:
             raise _BadCall(
                 'the body is {"model": PATTERN, "script": SCRIPT} or {"scripts": {PATTERN: SCRIPT, …}}'
             )
-        self._book.set_scripts(body["scripts"])
-        return {"status": "ok", "scripts": self._book.sources()}
+        self._server.set_scripts(body["scripts"])
+        return {"status": "ok", "scripts": self._server.config.scripts}
 
 
 def entry_json(entry: Entry) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from holdfast.chaos import schema
 if TYPE_CHECKING:
     from holdfast.chaos.draws import Draw
     from holdfast.chaos.settings import AnswerSettings
-    from holdfast.chaos.wire.base import Asked, Wire
+    from holdfast.chaos.wire.base import Asked, Operation, Wire
 
 __all__ = ["Answer", "Choice", "Numbered", "ToolCall", "Usage", "compose"]
 
@@ -116,11 +116,19 @@ class Answer(msgspec.Struct, frozen=True):
     usage: Usage
 
 
-def compose(asked: Asked, settings: AnswerSettings, default_tokens: int, draw: Draw, wire: Wire) -> Answer:
+def compose(
+    asked: Asked,
+    settings: AnswerSettings,
+    default_tokens: int,
+    draw: Draw,
+    wire: Wire,
+    operation: Operation = "answer",
+) -> Answer:
     """Decide everything that an attempt's answer says. Raises :class:`schema.SchemaError` for an impossible schema."""
     nonce = draw.hex("nonce", 10)
     maker = _Maker(asked, settings, default_tokens, draw, wire)
-    choices = [maker.choice(nonce if i == 0 else f"{nonce}.{i}") for i in range(asked.choices)]
+    count = asked.choices if operation == "answer" else 0
+    choices = [maker.choice(nonce if i == 0 else f"{nonce}.{i}") for i in range(count)]
     prompt = asked.prompt_tokens
     cached = min(settings.cached, prompt)
     usage = Usage(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import math
 import time
 from hashlib import sha256
 from typing import TYPE_CHECKING
@@ -15,16 +16,21 @@ from holdfast.chaos.errors import ChaosError
 from holdfast.chaos.journal import Entry, Texts
 from holdfast.chaos.pace import paced
 from holdfast.chaos.plan import Context, Reply, whole
+from holdfast.chaos.quota import Quota
+from holdfast.chaos.rate_limits import Meter, Refusal
+from holdfast.chaos.rules import script_key
+from holdfast.chaos.script import Step, parse
 from holdfast.chaos.wire.errors import Problem, Refused
 
 if TYPE_CHECKING:
     from holdfast.chaos.answer import Answer
     from holdfast.chaos.book import Book
+    from holdfast.chaos.capacity import Places, Ticket
     from holdfast.chaos.config import ChaosConfig
     from holdfast.chaos.http import Request
     from holdfast.chaos.journal import End, Journal
     from holdfast.chaos.plan import Part
-    from holdfast.chaos.script import Step
+    from holdfast.chaos.rules import Rules
     from holdfast.chaos.wire.base import Place, Wire
 
 __all__ = ["Chat"]
@@ -33,6 +39,7 @@ _SECRET = frozenset(
     (b"authorization", b"proxy-authorization", b"x-api-key", b"api-key", b"x-goog-api-key", b"cookie")
 )
 _NOTHING = Usage()
+_PLENTY = Quota()
 
 
 class Attempt:
@@ -40,6 +47,7 @@ class Attempt:
 
     def __init__(self, journal: Journal, entry: Entry, keep: int) -> None:
         self.entry = entry
+        self.ticket: Ticket | None = None
         self.answer: Answer | None = None
         self.reply: Reply | None = None
         self._journal = journal
@@ -76,6 +84,8 @@ class Attempt:
             self._texts.add("tool", call.arguments)
 
     def ended(self, end: End) -> None:
+        if self.ticket is not None:
+            self.ticket.leave()
         self._journal.close(self.entry, end, self._billed(), self._texts, time.monotonic_ns())
 
     def _billed(self) -> Usage:
@@ -97,15 +107,32 @@ class Attempt:
 class Chat:
     """The endpoints that answer, of all wires."""
 
-    def __init__(self, config: ChaosConfig, book: Book, journal: Journal) -> None:
-        self._config = config
+    def __init__(
+        self, config: ChaosConfig, rules: Rules, book: Book, journal: Journal, places: Places
+    ) -> None:
         self._book = book
         self._journal = journal
-        self._keys = [key.encode() for key in config.api_keys]
+        self._places = places
+        self._meter: Meter | None = None
+        self._config: ChaosConfig = config
+        self.configure(config, rules)
 
-    def handle(self, request: Request, wire: Wire, place: Place) -> tuple[Reply, Attempt]:
+    def configure(self, config: ChaosConfig, rules: Rules) -> None:
+        """Go by these from now on."""
+        if self._meter is None or config.limits != self._config.limits:
+            self._meter = None if config.limits is None else Meter(config.limits)
+        self._config = config
+        self._rules = rules
+        self._keys = [key.encode() for key in (*config.api_keys, *config.keys)] if config.api_keys else []
+
+    def reset(self) -> None:
+        """All limits are full again."""
+        self._meter = None if self._config.limits is None else Meter(self._config.limits)
+
+    def handle(self, request: Request, wire: Wire, place: Place, now: float) -> tuple[Reply, Attempt]:
+        """``now`` is the second since the start (or the last reset)."""
         attempt = self._arrive(request, wire, place)
-        attempt.reply = self._reply(request, wire, place, attempt)
+        attempt.reply = self._reply(request, wire, place, attempt, now)
         return attempt.reply, attempt
 
     def authorized(self, request: Request, wire: Wire) -> bool:
@@ -143,22 +170,25 @@ class Chat:
         self._journal.add(entry)
         return Attempt(self._journal, entry, self._config.text_keep)
 
-    def _reply(self, request: Request, wire: Wire, place: Place, attempt: Attempt) -> Reply:
+    def _reply(self, request: Request, wire: Wire, place: Place, attempt: Attempt, now: float) -> Reply:
         model = place.model or ""
         if request.too_large:
             return self.refusal(request, wire, Problem(413), model)
         if not self.authorized(request, wire):
             return self.refusal(request, wire, Problem(name="invalid_api_key"), model)
+        config = self._config
         try:
             asked = wire.read(request, place)
             model = asked.model
-            script, key = self._book.look_up(asked)
+            api_key = (wire.key(request) or b"").decode("latin-1")
+            found = self._rules.find(asked, request.path, api_key, now)
+            key = script_key(asked)
             # Counted apart, so that a count of tokens doesn't use up a script's step.
             key = key if place.operation == "answer" else f"{key} ({place.operation})"
             number = self._book.next_attempt(key)
-            step = script.step(number)
-            draw = Draw(self._config.seed, key, number)
-            answer = compose(asked, step.answer, self._config.tokens, draw, wire)
+            step = found.script.step(number).chosen(config.seed, key, number, found.scale)
+            draw = Draw(config.seed, key, number)
+            answer = compose(asked, step.answer, config.tokens, draw, wire, place.operation)
         except Refused as error:
             return self.refusal(request, wire, error.problem, model)
         except ChaosError as error:
@@ -171,20 +201,42 @@ class Chat:
             )
             return self.refusal(request, wire, problem, model)
         entry = attempt.entry
-        entry.model, entry.stream = asked.model, asked.stream
+        entry.model, entry.stream, entry.rule = asked.model, asked.stream, found.rule
         entry.script_key, entry.attempt, entry.nonce = key, number, answer.nonce
         attempt.answer = answer
         context = Context(wire, asked, answer, draw, f"req_{draw.hex('request', 24)}")
-        reply = _count(context) if place.operation == "count" else healthy(context)
-        return _spoiled(reply, step, context, entry)
+        quota = _PLENTY
+        if self._meter is not None:
+            taken = self._meter.take(api_key, model, answer.usage.total_tokens, now)
+            if isinstance(taken, Refusal):
+                entry.rule = "limits"
+                return _limited(
+                    context, taken, retry_after=config.limits is None or config.limits.retry_after
+                )
+            quota = taken
+        reply = _count(context, quota) if place.operation == "count" else healthy(context, quota)
+        reply = _spoiled(reply, step, context, entry)
+        if self._places.capacity is not None and (reply.status is None or reply.status < 400):
+            return self._placed(reply, context, attempt, api_key, quota)
+        return reply
+
+    def _placed(self, reply: Reply, context: Context, attempt: Attempt, api_key: str, quota: Quota) -> Reply:
+        """The reply in its turn; or, where there is no room left to wait in, what is said then."""
+        capacity = self._places.capacity
+        ticket = self._places.ask(context.asked.model, api_key)
+        if ticket is not None:
+            attempt.ticket = ticket
+            reply.wait = ticket.wait
+            return reply
+        attempt.entry.rule = "capacity"
+        beyond = parse(capacity.beyond, self._config.pace).step(1) if capacity is not None else Step()
+        return _spoiled(healthy(context, quota), beyond, context, attempt.entry)
 
 
-def healthy(context: Context) -> Reply:
+def healthy(context: Context, quota: Quota) -> Reply:
     """The reply to a request when nothing goes wrong."""
     wire, asked, answer = context.wire, context.asked, context.answer
-    headers = {"content-type": wire.content_type(asked)}
-    if wire.request_id_header is not None:
-        headers[wire.request_id_header] = context.request_id
+    headers = {"content-type": wire.content_type(asked), **wire.headers(asked, context.request_id, quota)}
     if asked.stream:
         headers["cache-control"] = "no-cache"
         return Reply(200, headers, wire.events(answer, asked), early_head=True, billing="served")
@@ -192,10 +244,22 @@ def healthy(context: Context) -> Reply:
     return Reply(200, headers, (part,), length=len(part.data), billing="whole")
 
 
-def _count(context: Context) -> Reply:
-    reply = whole(200, context.wire.count(context.asked), context.wire.json_type)
-    if context.wire.request_id_header is not None:
-        reply.headers[context.wire.request_id_header] = context.request_id
+def _count(context: Context, quota: Quota) -> Reply:
+    wire = context.wire
+    reply = whole(200, wire.count(context.asked), wire.json_type)
+    reply.headers.update(wire.headers(context.asked, context.request_id, quota))
+    return reply
+
+
+def _limited(context: Context, refusal: Refusal, *, retry_after: bool) -> Reply:
+    """The provider's 429 for a limit that was passed."""
+    wait_s = max(1, math.ceil(refusal.wait_s))
+    problem = Problem(name=refusal.error, wait_s=wait_s if retry_after else None, quota=refusal.quota)
+    error = context.error(problem)
+    reply = whole(error.status, error.body, context.wire.json_type)
+    reply.headers.update(error.headers)
+    if retry_after:
+        reply.headers["retry-after"] = str(wait_s)
     return reply
 
 
@@ -213,10 +277,7 @@ def _spoiled(reply: Reply, step: Step, context: Context, entry: Entry) -> Reply:
             reply = fault.apply(reply, chosen, context)
     if entry.stream and reply.length is None:
         reply.parts = context.wire.framed(reply.parts, context.asked)
-    reply.batch = settings.batch
-    if settings.ttft or settings.tps:
-        reply.parts = paced(reply.parts, settings)
-    return reply
+    return paced(reply, settings, context.draw, stream=entry.stream)
 
 
 def _masked(headers: list[tuple[bytes, bytes]]) -> dict[str, str]:

@@ -14,14 +14,20 @@ import msgspec
 from holdfast.chaos.play import Player, linger_reset
 
 if TYPE_CHECKING:
+    from holdfast.chaos.clock import Clock
     from holdfast.chaos.journal import End
-    from holdfast.chaos.plan import Ending, Part, Reply
+    from holdfast.chaos.plan import Ending, Part, Reply, Shut
 
 __all__ = ["Connection", "Exchange", "Handler", "Request"]
 
 _MAX_HEAD = 65_536
 _MAX_WAITING = 64  # pipelined requests
-_ENDS: dict[Ending, End] = {"complete": "complete", "fin": "closed_by_us", "reset": "reset_by_us"}
+_ENDS: dict[Ending, End] = {
+    "complete": "complete",
+    "fin": "closed_by_us",
+    "half_close": "half_closed_by_us",
+    "reset": "reset_by_us",
+}
 
 
 class Request(msgspec.Struct):
@@ -59,10 +65,12 @@ class Handler(Protocol):
     """The server, as a connection sees it."""
 
     max_body: int
+    clock: Clock
 
     def opened(self, connection: Connection) -> None: ...
     def closed(self, connection: Connection) -> None: ...
     def handle(self, request: Request) -> tuple[Reply, Exchange]: ...
+    def shut(self, shut: Shut) -> None: ...
 
 
 class Connection(asyncio.Protocol):
@@ -76,6 +84,7 @@ class Connection(asyncio.Protocol):
         self._exchange: Exchange | None = None
         self._reply: Reply | None = None
         self._keep_alive = True
+        self._half_closed = False
         self._ours: End | None = None
         self._transport: asyncio.Transport
         self._new()
@@ -95,6 +104,8 @@ class Connection(asyncio.Protocol):
         self._handler.opened(self)
 
     def data_received(self, data: bytes) -> None:
+        if self._half_closed:  # read, so that the client sees an open connection; nothing can be answered
+            return
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -182,6 +193,7 @@ class Connection(asyncio.Protocol):
         self._player = Player(
             self._transport,
             reply,
+            clock=self._handler.clock,
             http11=http11,
             close=not self._keep_alive,
             served=exchange.served,
@@ -193,10 +205,17 @@ class Connection(asyncio.Protocol):
     def _played(self) -> None:
         """Our side of the exchange is over: end it as the reply says."""
         assert self._reply is not None  # noqa: S101  # only a playing player calls this
-        ending = self._reply.ending
+        ending, shut = self._reply.ending, self._reply.shut
+        if self._player is not None:
+            self._player.stop()
         self._end(_ENDS[ending])
+        if shut is not None:
+            self._handler.shut(shut)
         if ending == "reset":
             linger_reset(self._transport)
+        elif ending == "half_close":
+            self._half_closed = True
+            self._transport.write_eof()
         elif ending == "fin" or not self._keep_alive:
             self._transport.close()
         elif self._waiting:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["End", "Entry", "Journal", "Texts"]
 
-End = Literal["complete", "reset_by_us", "closed_by_us", "client_left"]
+End = Literal["complete", "reset_by_us", "closed_by_us", "half_closed_by_us", "client_left"]
 
 
 class Entry(msgspec.Struct):
@@ -57,6 +57,8 @@ class Entry(msgspec.Struct):
     script_key: str | None = None
     attempt: int | None = None
     nonce: str | None = None
+    rule: str | None = None
+    """What decided about it: ``model gpt-*``, ``default``, ``timeline 0``, ``prompt`` …; or ``limits``, ``capacity``."""
     faults: list[str] = []
     """The faults that were played."""
     skipped: list[str] = []

@@ -11,22 +11,31 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from holdfast.chaos.answer import Answer
     from holdfast.chaos.draws import Draw
     from holdfast.chaos.wire.base import Asked, Wire
     from holdfast.chaos.wire.errors import ErrorAnswer, Problem
 
-__all__ = ["FOREVER", "Billing", "Context", "Ending", "Kind", "Part", "Reply", "whole"]
+__all__ = ["FOREVER", "Billing", "Context", "Ending", "Kind", "Part", "Reply", "Shut", "whole"]
 
 Kind = Literal["body", "role", "frame", "reasoning", "text", "tool", "finish", "usage", "done", "noise"]
 """``role`` opens a stream; ``frame`` is what a wire needs between tokens (the start of a block, a signature)."""
-Ending = Literal["complete", "fin", "reset", "hang"]
+Ending = Literal["complete", "fin", "half_close", "reset", "hang"]
+"""``half_close``: our FIN, while we still read until the client leaves."""
 Billing = Literal["nothing", "served", "whole"]
 
 FOREVER = float("inf")
-"""A pause that only the client's leaving ends."""
+"""A pause that only the client's leaving ends (or, of a reply that is ``live``, its source)."""
+
+
+class Shut(msgspec.Struct, frozen=True):
+    """What becomes of new connections for a while."""
+
+    how: Literal["refused", "silent"]
+    """refused: answered with RST; silent: not answered at all, as by a host that is gone."""
+    seconds: float
 
 
 class Part(msgspec.Struct, gc=False):
@@ -77,6 +86,17 @@ class Reply(msgspec.Struct):
     """Bytes per write, whatever they hold; 0 for no such limit."""
     delay: float = 0.0
     """Seconds before anything at all is written."""
+    head_step: int = 0
+    """Bytes of the head per write; 0: all at once, with the first part."""
+    head_pause: float = 0.0
+    """Seconds between those writes, and after the last one."""
+    shut: Shut | None = None
+    """What the whole server does to new connections once this reply has ended."""
+    live: Callable[[Callable[[], None]], Callable[[], None]] | None = None
+    """Where parts come as they happen: is called at the start with what wakes the player from a part that is held
+    :data:`FOREVER` (and is then passed over); returns what stops it."""
+    wait: Callable[[Callable[[], None]], bool] | None = None
+    """Asks for a place; False: what it was given is called once there is one, and nothing is written before."""
     billing: Billing = "nothing"
 
 

@@ -19,6 +19,7 @@ from holdfast.chaos.plan import FOREVER
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from holdfast.chaos.clock import Clock, Timer
     from holdfast.chaos.plan import Part, Reply
 
 __all__ = ["Player", "linger_reset"]
@@ -48,6 +49,7 @@ class Player:
         transport: asyncio.Transport,
         reply: Reply,
         *,
+        clock: Clock,
         http11: bool,
         close: bool,
         served: Callable[[int, list[Part]], None],
@@ -57,6 +59,7 @@ class Player:
         self._loop = asyncio.get_running_loop()
         self._transport = transport
         self._reply = reply
+        self._clock = clock
         self._chunked = reply.length is None and http11
         self._close = close
         self._served = served
@@ -65,21 +68,43 @@ class Player:
         self._parts = iter(reply.parts)
         self._next: Part | None = None
         self._head = b""
-        self._timer: asyncio.Handle | None = None
+        self._timer: Timer | None = None
         self._blocked = False
         self._unflushed: tuple[int, list[Part]] | None = None
         self._rest = b""
         self._rest_at = 0
         self._rest_parts: list[Part] = []
         self._due = 0.0
+        self._sleeping = False
+        self._stop_source: Callable[[], None] | None = None
 
     def start(self) -> None:
-        self._due = self._loop.time()
+        if self._reply.wait is None or self._reply.wait(self._enter):
+            self._enter()
+
+    def _enter(self) -> None:
+        """There is a place for this reply: its pauses begin."""
+        if self._blocked:  # the client left while it waited
+            return
+        self._due = self._clock.now()
+        if self._reply.live is not None:
+            self._stop_source = self._reply.live(self._wake)
         if self._reply.delay:
             self._due += self._reply.delay
-            self._timer = self._loop.call_at(self._due, self._begin)
+            self._timer = self._clock.call_at(self._due, self._begin)
         else:
             self._begin()
+
+    def _wake(self) -> None:
+        """A live source has more."""
+        if self._sleeping:
+            self._sleeping = False
+            self._timer = self._loop.call_soon(self._go_on_live)
+
+    def _go_on_live(self) -> None:
+        self._timer = None
+        self._next = next(self._parts, None)
+        self._advance()
 
     def abandon(self) -> None:
         """The client left by a clean close: count what of the last write went to the kernel, and stop."""
@@ -90,7 +115,10 @@ class Player:
         self.stop()
 
     def stop(self) -> None:
-        """The connection is gone: nothing more is written."""
+        """The connection is gone, or the reply has ended: nothing more is written."""
+        if self._stop_source is not None:
+            self._stop_source()
+            self._stop_source = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -106,7 +134,7 @@ class Player:
         if self._unflushed is not None:
             written, self._unflushed = self._unflushed, None
             self._served(*written)
-        self._due = max(self._due, self._loop.time())
+        self._due = max(self._due, self._clock.now())
         if self._timer is None:
             self._advance()
 
@@ -115,9 +143,27 @@ class Player:
         if self._reply.status is not None:
             self._head = self._render_head(self._reply.status)
             self._next = next(self._parts, None)
+            if self._reply.head_step:
+                self._drip()
+                return
             if self._reply.early_head and self._next is not None and self._next.waits:
                 self._write(b"", [])
         self._advance()
+
+    def _drip(self) -> None:
+        """The head, bit by bit."""
+        self._timer = None
+        if self._blocked or self._transport.is_closing():
+            return
+        size = self._reply.head_step
+        now, self._head = self._head[:size], self._head[size:]
+        if not self._head:
+            self._head_sent()
+        self._send(now, [])
+        if self._reply.head_pause == FOREVER:
+            return
+        self._due += self._reply.head_pause
+        self._timer = self._clock.call_at(self._due, self._drip if self._head else self._advance)
 
     def _render_head(self, status: int) -> bytes:
         lines = [f"HTTP/1.1 {status} {_REASONS.get(status, 'Unknown')}"]
@@ -153,14 +199,15 @@ class Player:
     def _wait(self, part: Part) -> bool:
         """Whether ``part`` isn't due yet. Times are absolute, so that late timers don't add up to a slower pace."""
         if part.hold == FOREVER:
+            self._sleeping = self._stop_source is not None
             return True
         if part.hold:
-            self._due = self._loop.time() + part.hold
+            self._due = self._clock.now() + part.hold
         self._due += part.pause
         part.pause = part.hold = 0.0
-        if self._due <= self._loop.time():
+        if self._due <= self._clock.now():
             return False
-        self._timer = self._loop.call_at(self._due, self._advance)
+        self._timer = self._clock.call_at(self._due, self._advance)
         return True
 
     def _write_batch(self, part: Part) -> None:

@@ -7,9 +7,16 @@ an error (``insufficient_quota``), ``xN`` (the step holds for N attempts) or ``n
 
     429 retry-after=2; tokens=40 cut=reset; ok
 
+A step may leave to chance what happens: alternatives, separated by ``|``, each with its share of the attempts (and
+``burst=N``: it comes N times in a row). The one without a share, which stands last, is for all others; its settings of the
+answer hold for every alternative that doesn't say its own::
+
+    5% 429 retry-after=1 burst=8 | 0.5% reset | tokens=40
+
 The same as data, in TOML or JSON::
 
     [{"status": {"code": 429, "retry_after": 2}}, {"tokens": 40, "cut": "reset"}, "ok"]
+    {"rates": {"429 retry-after=1": {"pct": 5, "burst": 8}, "reset": 0.5}, "tokens": 40}
 """
 
 from __future__ import annotations
@@ -24,20 +31,23 @@ import msgspec
 from holdfast.chaos.errors import ChaosError, nearest
 from holdfast.chaos.faults import FAULTS, Fault, FaultSettings
 from holdfast.chaos.limits import Positive
-from holdfast.chaos.settings import AnswerSettings
+from holdfast.chaos.mix import Mix, Share, share
+from holdfast.chaos.settings import AnswerSettings, Pace
 from holdfast.chaos.wire.errors import NAMED
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-__all__ = ["Script", "Step", "parse"]
+__all__ = ["Script", "Step", "parse", "rates", "with_rates"]
 
 _ANSWER = frozenset(AnswerSettings.__struct_fields__)
-_TOKEN = re.compile(r"""(?:[^\s;"']|"(?:\\.|[^"\\])*"|'[^']*')+|;""")
+_TOKEN = re.compile(r"""(?:[^\s;|"']|"(?:\\.|[^"\\])*"|'[^']*')+|[;|]""")
 _QUOTED = re.compile(r""""((?:\\.|[^"\\])*)"|'([^']*)'""")
+_PERCENT = re.compile(r"(\d{1,3}(?:\.\d{1,12})?)%")
 _TIMES = re.compile(r"x([1-9]\d{0,6})")
 _MOST_STEPS = 10_000
 _S = TypeVar("_S", bound=msgspec.Struct)
+_FULL_SPEED = AnswerSettings()
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -47,6 +57,14 @@ class Step(msgspec.Struct, frozen=True):
     faults: tuple[tuple[Fault, FaultSettings], ...] = ()
     times: int = 1
     """Attempts that it holds for, one after the other."""
+    mix: Mix | None = None
+    """Steps that chance may put in its place."""
+
+    def chosen(self, seed: int, key: str, attempt: int, scale: float = 1.0) -> Step:
+        """This step, or what chance makes of it for that attempt; all shares times ``scale``."""
+        if self.mix is None:
+            return self
+        return self.mix.choose(seed, key, attempt, scale) or self
 
 
 class Script:
@@ -69,30 +87,63 @@ class Script:
         return self.steps[min(bisect_right(self._ends, attempt - 1), len(self.steps) - 1)]
 
 
-def parse(source: str | Sequence[Any] | dict[str, Any] | Script) -> Script:
-    """A script from its compact form or from data. Raises :class:`ChaosError` that names the step and the setting."""
+def parse(source: str | Sequence[Any] | dict[str, Any] | Script, defaults: Pace = _FULL_SPEED) -> Script:
+    """A script from its compact form or from data, with the pace where it doesn't say its own.
+
+    Raises :class:`ChaosError` that names the step and the setting.
+    """
     if isinstance(source, Script):
         return source
+    base = (
+        defaults
+        if isinstance(defaults, AnswerSettings)
+        else AnswerSettings(**msgspec.structs.asdict(defaults))
+    )
     if isinstance(source, str):
-        return Script([_numbered(i, words) for i, words in enumerate(_split(source), 1)], source)
+        return Script([_numbered(i, words, base) for i, words in enumerate(_split(source), 1)], source)
     if isinstance(source, dict):
         source = [source]
     if not isinstance(source, list | tuple):
         raise ChaosError(f"a script is text, a step or a list of steps, not {type(source).__name__}")
-    return Script([_numbered(i, step) for i, step in enumerate(source, 1)], source)
+    return Script([_numbered(i, step, base) for i, step in enumerate(source, 1)], source)
 
 
-def _numbered(number: int, given: Any) -> Step:
+def rates(source: Mapping[str, Any], base: AnswerSettings) -> Mix:
+    """Alternatives from a table of steps and their shares, such as ``{"429 retry-after=1": 5}``; ``base`` is where a
+    step doesn't say its own. Raises :class:`ChaosError` that names the step."""
+    alternatives = []
+    for words, given in source.items():
+        try:
+            (split,) = _split(words.removesuffix("_pct")) if words.strip() else [[]]
+            if any(word == "|" or _PERCENT.fullmatch(word) for word in split):
+                raise ChaosError("the share stands beside a step, not in it")
+            alternatives.append((share(given), _step(split, base)))
+        except (ChaosError, ValueError) as error:
+            why = str(error) if isinstance(error, ChaosError) else "one step, without ';'"
+            raise ChaosError(f"rates.{words}: {why}") from None
+    return Mix(alternatives)
+
+
+def with_rates(script: Script, table: Mapping[str, Any]) -> Script:
+    """``script`` with chance over each step that is healthy and leaves nothing to chance itself."""
+    steps = [
+        step if step.faults or step.mix else msgspec.structs.replace(step, mix=rates(table, step.answer))
+        for step in script.steps
+    ]
+    return Script(steps, script.source)
+
+
+def _numbered(number: int, given: Any, base: AnswerSettings) -> Step:
     try:
         if isinstance(given, str):
             words = _split(given)
             if len(words) != 1:
                 raise ChaosError("one step of a list holds one step: write ';' as two list items")
-            return _from_words(words[0])
+            return _from_words(words[0], base)
         if isinstance(given, dict):
-            return _from_table(given)
+            return _from_table(given, base)
         if isinstance(given, list):
-            return _from_words(given)
+            return _from_words(given, base)
         raise ChaosError(f"a step is text or a table, not {type(given).__name__}")
     except ChaosError as error:
         raise ChaosError(f"step {number}: {error}") from None
@@ -117,10 +168,47 @@ def _split(text: str) -> list[list[str]]:
     return steps
 
 
-def _from_words(words: list[str]) -> Step:
-    if not words:
-        raise ChaosError("an empty step: write 'ok' for a healthy answer")
-    draft = _Draft()
+def _from_words(words: list[str], base: AnswerSettings) -> Step:
+    """A step, with alternatives or without."""
+    parts: list[list[str]] = [[]]
+    for word in words:
+        if word == "|":
+            parts.append([])
+        else:
+            parts[-1].append(word)
+    for part in parts:
+        if not part:
+            raise ChaosError("an empty step: write 'ok' for a healthy answer")
+    shared = [part for part in parts if _PERCENT.fullmatch(part[0])]
+    last = [part for part in parts if part not in shared]
+    if not shared and len(parts) == 1:
+        return _step(words, base)
+    if len(last) > 1:
+        raise ChaosError(
+            f"all alternatives but the last begin with their share: write '5% {' '.join(last[0])}'"
+        )
+    if last and parts[-1] is not last[0]:
+        raise ChaosError("the alternative without a share stands last: it is for all other attempts")
+    step = _step(last[0], base) if last else Step(base)
+    mix = Mix([_shared(part, step.answer) for part in shared])
+    return msgspec.structs.replace(step, mix=mix)
+
+
+def _shared(words: list[str], base: AnswerSettings) -> tuple[Share, Step]:
+    """An alternative and its share."""
+    pct = float(words[0][:-1])
+    bursts = [word for word in words if word.startswith("burst=")]
+    given = {"pct": pct, "burst": int(bursts[-1][6:])} if bursts and bursts[-1][6:].isdecimal() else None
+    if bursts and given is None:
+        raise ChaosError(f"{bursts[-1]!r}: a burst is a number of attempts")
+    rest = [word for word in words[1:] if word not in bursts]
+    if any(_TIMES.fullmatch(word) or word.startswith("times=") for word in rest):
+        raise ChaosError("'xN' holds for a step, not for one of its alternatives: see burst=N")
+    return share(given or pct), _step(rest or ["ok"], base)
+
+
+def _step(words: list[str], base: AnswerSettings) -> Step:
+    draft = _Draft(base)
     for word in words:
         name, equals, value = word.partition("=")
         if equals:
@@ -139,23 +227,32 @@ def _unquoted(value: str) -> str:
     return _QUOTED.sub(lambda m: re.sub(r"\\(.)", r"\1", m[1]) if m[1] is not None else m[2], value)
 
 
-def _from_table(table: dict[str, Any]) -> Step:
-    draft = _Draft()
+def _from_table(table: dict[str, Any], base: AnswerSettings) -> Step:
+    draft = _Draft(base)
+    chance: Any = None
     for given, value in table.items():
         name = _plain(str(given))
-        if name in FAULTS and isinstance(value, dict):
+        if name == "rates":
+            chance = value
+        elif name in FAULTS and isinstance(value, dict):
             draft.fault(name, {_plain(str(key)): inner for key, inner in value.items()})
         elif name in FAULTS and value is True and FAULTS[name].primary is None:
             draft.fault(name, {})
         else:
             draft.set(name, value)
-    return draft.step()
+    step = draft.step()
+    if chance is None:
+        return step
+    if not isinstance(chance, dict):
+        raise ChaosError('rates is a table of steps and their shares, such as {"429": 5}')
+    return msgspec.structs.replace(step, mix=rates(chance, step.answer))
 
 
 class _Draft:
     """A step being read."""
 
-    def __init__(self) -> None:
+    def __init__(self, base: AnswerSettings) -> None:
+        self._base = base
         self._answer: dict[str, Any] = {}
         self._faults: list[tuple[Fault, dict[str, Any]]] = []
         self._times = 1
@@ -206,7 +303,9 @@ class _Draft:
         raise ChaosError(f"unknown setting {name!r}: {nearest(name, _ANSWER | here | set(FAULTS))}")
 
     def step(self) -> Step:
-        answer = _convert(self._answer, AnswerSettings, "")
+        given = _convert(self._answer, AnswerSettings, "")
+        own = {name: getattr(given, name) for name in self._answer}
+        answer = msgspec.structs.replace(self._base, **own) if own else self._base
         faults = tuple(
             (fault, _convert(settings, fault.settings, f"{fault.name}.")) for fault, settings in self._faults
         )

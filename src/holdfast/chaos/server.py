@@ -5,20 +5,28 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from holdfast.chaos.admin import Admin
 from holdfast.chaos.book import Book
+from holdfast.chaos.capacity import Places
 from holdfast.chaos.chat import Chat
+from holdfast.chaos.clock import HandClock, LoopClock
 from holdfast.chaos.config import ChaosConfig
+from holdfast.chaos.door import Door
+from holdfast.chaos.errors import ChaosError
 from holdfast.chaos.http import Connection
 from holdfast.chaos.journal import Journal
 from holdfast.chaos.plan import whole
+from holdfast.chaos.rules import Rules
 from holdfast.chaos.wire.errors import Problem
 from holdfast.chaos.wire.routes import Found, find, spoken
 
 if TYPE_CHECKING:
+    from holdfast.chaos.clock import Clock, Timer
     from holdfast.chaos.http import Exchange, Request
     from holdfast.chaos.journal import End
-    from holdfast.chaos.plan import Part, Reply
+    from holdfast.chaos.plan import Part, Reply, Shut
 
 __all__ = ["ChaosServer"]
 
@@ -44,12 +52,18 @@ class ChaosServer:
         self.host = ""
         self.port = 0
         """The port that it listens on, once started."""
-        self._book = Book(self.config)
-        self._chat = Chat(self.config, self._book, self.journal)
-        self._admin = Admin(self.config, self._book, self.journal)
+        self.clock: Clock
+        self._rules = Rules(self.config)
+        self._book = Book(self.config.max_keys)
+        self._places = Places()
+        self._chat = Chat(self.config, self._rules, self._book, self.journal, self._places)
+        self._admin = Admin(self)
+        self._since = 0.0
+        """The clock's second when the timeline began."""
+        self._next_change: Timer | None = None
         self._connections: set[Connection] = set()
         self._gone = asyncio.Event()
-        self._server: asyncio.Server | None = None
+        self._door: Door | None = None
 
     @property
     def base_url(self) -> str:
@@ -62,33 +76,84 @@ class ChaosServer:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{self.port}"
 
+    @property
+    def now(self) -> float:
+        """Seconds since the start, or the last reset, on the server's clock."""
+        return self.clock.now() - self._since
+
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> None:
         """Listen; port 0 takes a free one. Raises OSError where that can't be."""
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: Connection(self), host, port, backlog=4096)
-        self.host, self.port = self._server.sockets[0].getsockname()[:2]
+        self.clock = HandClock() if self.config.clock == "hand" else LoopClock()
+        self._door = Door(lambda: Connection(self), self.clock)
+        await self._door.open(host, port)
+        self.host, self.port = self._door.address
+        self._follow_timeline()
 
     async def stop(self) -> None:
         """Stop listening and end all connections; what still ran is in the journal as ``closed_by_us``."""
-        if self._server is None:
+        if self._door is None:
             return
-        self._server.close()
+        if self._next_change is not None:
+            self._next_change.cancel()
+        await self._door.close()
         for connection in tuple(self._connections):
             connection.abort()
-        await self._server.wait_closed()
         while self._connections:  # aborts take effect in the loop's next turn
             self._gone.clear()
             await self._gone.wait()
-        self._server = None
+        self._door = None
+
+    # What may be changed while it runs, on the server's loop only.
 
     def script(self, pattern: str, source: Any) -> None:
-        """Set the script of a model (pattern); its attempts count from 1 again. On the server's loop only."""
-        self._book.set_scripts({pattern: source})
+        """Set the script of a model (pattern); its attempts count from 1 again. Raises :class:`ChaosError`."""
+        self.set_scripts({pattern: source})
 
-    def reset(self) -> None:
-        """Forget the journal and the count of attempts. On the server's loop only."""
-        self.journal.reset()
-        self._book.reset()
+    def set_scripts(self, sources: dict[str, Any]) -> None:
+        """Set the scripts of model patterns, all or none; attempts whose key fits one count from 1 again."""
+        known = {
+            pattern: s for pattern, s in self.config.scripts.items() if pattern.lower() not in _lower(sources)
+        }
+        self.reconfigure(msgspec.structs.replace(self.config, scripts={**known, **sources}))
+        self._book.forget(sources)
+
+    def reconfigure(self, config: ChaosConfig) -> None:
+        """Go by ``config`` from the next attempt on; counts and journal stay. Raises :class:`ChaosError`."""
+        self.config.check_live(config)
+        self._rules = Rules(config)
+        self.config = config
+        self.max_body = config.max_body
+        self._chat.configure(config, self._rules)
+        self._follow_timeline()
+
+    async def advance(self, seconds: float) -> int:
+        """Let that time pass on a clock that is moved by hand; returns how many pauses ended. Raises :class:`ChaosError`."""
+        if not isinstance(self.clock, HandClock):
+            raise ChaosError('time passes by itself here; a clock that is moved by hand needs clock = "hand"')
+        return await self.clock.advance(seconds)
+
+    def reset(self, *, journal: bool = True, counts: bool = True) -> None:
+        """Forget the journal; count attempts from 1, and begin the timeline and the limits, again."""
+        if journal:
+            self.journal.reset()
+        if counts:
+            self._book.reset()
+            self._chat.reset()
+            self._since = self.clock.now()
+            self._follow_timeline()
+
+    def _follow_timeline(self) -> None:
+        """Set what windows decide for everybody, and come back when the next one begins or ends."""
+        if self._next_change is not None:
+            self._next_change.cancel()
+            self._next_change = None
+        if self._door is None:
+            return
+        timeline, now = self._rules.timeline, self.now
+        self._places.set(timeline.capacity(now) or self.config.capacity)
+        self._door.set(timeline.door(now))
+        if (change := timeline.next_change(now)) is not None:
+            self._next_change = self.clock.call_at(self._since + change, self._follow_timeline)
 
     # What connections call.
 
@@ -100,10 +165,14 @@ class ChaosServer:
         if not self._connections:
             self._gone.set()
 
+    def shut(self, shut: Shut) -> None:
+        if self._door is not None:
+            self._door.shut(shut)
+
     def handle(self, request: Request) -> tuple[Reply, Exchange]:
         found = find(request)
         if found is not None and found.place is not None and request.method == found.method:
-            return self._chat.handle(request, found.wire, found.place)
+            return self._chat.handle(request, found.wire, found.place, self.now)
         reply = self._other(request, found)
         if request.method == "HEAD":
             reply.parts = ()
@@ -137,3 +206,7 @@ class ChaosServer:
 
 def _reads(request: Request) -> bool:
     return request.method in ("GET", "HEAD")
+
+
+def _lower(names: dict[str, Any]) -> set[str]:
+    return {name.lower() for name in names}

@@ -4,10 +4,25 @@ import msgspec
 
 from holdfast.chaos.limits import Count, Few, Positive, Probability, Rate, Seconds
 
-__all__ = ["AnswerSettings"]
+__all__ = ["AnswerSettings", "Pace"]
 
 
-class AnswerSettings(msgspec.Struct, frozen=True):
+class Pace(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How fast an answer comes. At full speed by default."""
+
+    delay: Seconds = 0.0
+    """Seconds before the headers."""
+    ttft: Seconds = 0.0
+    """Seconds from there to the first token."""
+    tps: Rate = 0.0
+    """Tokens per second after it; 0: as fast as the socket takes them."""
+    jitter: Probability = 0.0
+    """Each of these pauses is this share longer or shorter at most, drawn uniformly: 0.2 is ± 20 %."""
+    batch: Positive = 1
+    """Tokens per write, so that they share a TCP segment."""
+
+
+class AnswerSettings(Pace, frozen=True):
     """All optional; the defaults make a healthy answer at full speed."""
 
     tokens: Count | None = None
@@ -32,11 +47,5 @@ class AnswerSettings(msgspec.Struct, frozen=True):
     """Prompt tokens reported as cached (at most all of them)."""
     cache_written: Count = 0
     """Prompt tokens reported as written to the cache (at most what is left), where a provider tells that."""
-    ttft: Seconds = 0.0
-    """Seconds to the first token."""
-    tps: Rate = 0.0
-    """Tokens per second after it; 0: as fast as the socket takes them."""
-    batch: Positive = 1
-    """Tokens per write, so that they share a TCP segment."""
     chance: Probability = 1.0
     """Probability that the step's faults happen at all."""

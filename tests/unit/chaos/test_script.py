@@ -91,7 +91,7 @@ def test_no_setting_of_a_fault_hides_behind_one_of_the_answers():
     [
         ({"sed": 1}, "unknown setting 'sed': did you mean 'seed'?"),
         ({"scripts": {"gpt*": "ok; hng"}}, "scripts.gpt*: step 2: unknown word 'hng': did you mean 'hang'?"),
-        ({"tokens": -1}, "Expected `int` >= 0 - at `$.tokens`"),
+        ({"tokens": -1}, "tokens: Expected `int` >= 0"),
         ({"api_keys": "k"}, "Expected `array`"),
     ],
 )

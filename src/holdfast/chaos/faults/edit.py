@@ -75,11 +75,11 @@ def plain_body(reply: Reply) -> Part:
 def plain_until(reply: Reply, context: Context, count: int | None) -> Part:
     """The start of a plain body, up to the ``count``-th token of the first choice (None: its last).
 
-    A body without text (tool calls, an error) is cut in its middle.
+    A body without text (tool calls, an error, vectors) is cut in its middle.
     """
     body = plain_body(reply)
-    choice = context.answer.choices[0]
-    if not choice.text or not body.at:
+    choice = next(iter(context.answer.choices), None)
+    if choice is None or not choice.text or not body.at:
         return Part(body.data[: len(body.data) // 2], "body")
     tokens = len(choice.text) if count is None else min(count, len(choice.text))
     said = "".join(islice(choice.text, tokens))

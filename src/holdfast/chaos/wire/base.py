@@ -13,11 +13,13 @@ if TYPE_CHECKING:
     from holdfast.chaos.draws import Draw
     from holdfast.chaos.http import Request
     from holdfast.chaos.plan import Part
+    from holdfast.chaos.quota import Quota
     from holdfast.chaos.wire.errors import ErrorAnswer, Problem
 
-__all__ = ["Asked", "Field", "Media", "Place", "Tool", "Wire", "text_tokens"]
+__all__ = ["Asked", "Field", "Media", "Operation", "Place", "Tool", "Wire", "text_tokens"]
 
 Field = Literal["id", "model"]
+Operation = Literal["answer", "count", "embed"]
 
 MESSAGE_TOKENS = 4
 PART_TOKENS = 85
@@ -32,7 +34,7 @@ def text_tokens(text: str) -> int:
 class Place(msgspec.Struct, frozen=True):
     """What a request's path and query say about it."""
 
-    operation: Literal["answer", "count"] = "answer"
+    operation: Operation = "answer"
     model: str | None = None
     stream: bool = False
     sse: bool = True
@@ -102,9 +104,6 @@ class Wire(Protocol):
     def name(self) -> str: ...
 
     @property
-    def request_id_header(self) -> str | None: ...
-
-    @property
     def json_type(self) -> str:
         """The content type of a whole body."""
         ...
@@ -152,6 +151,10 @@ class Wire(Protocol):
         ...
 
     def content_type(self, asked: Asked) -> str: ...
+
+    def headers(self, asked: Asked, request_id: str, quota: Quota) -> dict[str, str]:
+        """What a healthy answer says beside its content type; lower-case names."""
+        ...
 
     def less(self, value: Any, what: Literal["usage", "finish"]) -> None:
         """Take usage or finish reason out of a decoded body or event."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from holdfast.chaos.errors import nearest
 
-__all__ = ["NAMED", "ErrorAnswer", "Problem", "Refused", "check_name"]
+if TYPE_CHECKING:
+    from holdfast.chaos.quota import Quota
+
+__all__ = ["NAMED", "PLAIN_STATUS", "ErrorAnswer", "Problem", "Refused", "check_name"]
 
 NAMED: dict[str, str] = {
     "insufficient_quota": "the account has no credit left",
@@ -20,8 +23,30 @@ NAMED: dict[str, str] = {
     "invalid_api_key": "the key is wrong",
     "model_not_found": "there is no such model",
     "overloaded": "the provider is overloaded",
+    "bad_request": "the request is wrong",
+    "permission_denied": "the key may not do that",
+    "timeout": "the request took too long to arrive",
+    "request_too_large": "the request is too large",
+    "unprocessable": "the request can't be processed",
+    "server_error": "the server failed",
+    "bad_gateway": "a proxy got no answer from the server",
+    "service_unavailable": "the server can't answer now",
+    "gateway_timeout": "a proxy waited too long for the server",
 }
 """Errors that every provider has, by the name that scripts use."""
+
+PLAIN_STATUS: dict[str, int] = {
+    "bad_request": 400,
+    "permission_denied": 403,
+    "timeout": 408,
+    "request_too_large": 413,
+    "unprocessable": 422,
+    "server_error": 500,
+    "bad_gateway": 502,
+    "service_unavailable": 503,
+    "gateway_timeout": 504,
+}
+"""Those of them that are their status, at every provider."""
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -37,6 +62,8 @@ class Problem(msgspec.Struct, frozen=True):
     """A code of OpenAI's."""
     wait_s: float | None = None
     """Seconds after which another try is welcome, where a wire says so in the body."""
+    quota: Quota | None = None
+    """What is left of the limits that were passed."""
 
 
 class ErrorAnswer(msgspec.Struct):

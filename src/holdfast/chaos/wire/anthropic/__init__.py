@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from holdfast.chaos.draws import Draw
     from holdfast.chaos.http import Request
     from holdfast.chaos.plan import Part
+    from holdfast.chaos.quota import Quota
     from holdfast.chaos.wire.base import Asked, Field, Place
     from holdfast.chaos.wire.errors import ErrorAnswer, Problem
 
@@ -26,7 +27,6 @@ class Anthropic:
     """See :class:`holdfast.chaos.wire.base.Wire`."""
 
     name = "anthropic"
-    request_id_header = "request-id"
     json_type = "application/json"
     names: Mapping[Field, str] = {"id": "id", "model": "model"}
     repeats_names = False
@@ -60,6 +60,9 @@ class Anthropic:
 
     def content_type(self, asked: Asked) -> str:
         return "text/event-stream; charset=utf-8" if asked.stream else self.json_type
+
+    def headers(self, asked: Asked, request_id: str, quota: Quota) -> dict[str, str]:  # noqa: ARG002  # the protocol's
+        return {"request-id": request_id}
 
     def less(self, value: Any, what: Literal["usage", "finish"]) -> None:
         if what == "usage":

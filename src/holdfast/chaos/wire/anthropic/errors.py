@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from holdfast.chaos.wire.errors import ErrorAnswer, Problem
+from holdfast.chaos.wire.errors import PLAIN_STATUS, ErrorAnswer, Problem
 
 __all__ = ["error"]
 
@@ -96,9 +96,9 @@ def error(problem: Problem, model: str, request_id: str) -> ErrorAnswer:
 
 
 def _words(problem: Problem) -> _Words:
-    if problem.name is not None:
+    if problem.name in _NAMED:
         return _NAMED[problem.name]
-    status = problem.status or 500
+    status = PLAIN_STATUS[problem.name] if problem.name is not None else problem.status or 500
     if (known := _BY_STATUS.get(status)) is not None:
         return known
     if status >= 500:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from holdfast.chaos.answer import Answer
     from holdfast.chaos.draws import Draw
     from holdfast.chaos.http import Request
+    from holdfast.chaos.quota import Quota
     from holdfast.chaos.wire.base import Asked, Field, Place
     from holdfast.chaos.wire.errors import ErrorAnswer, Problem
 
@@ -27,7 +28,6 @@ class Gemini:
     """See :class:`holdfast.chaos.wire.base.Wire`."""
 
     name = "gemini"
-    request_id_header = None
     json_type = "application/json; charset=UTF-8"
     names: Mapping[Field, str] = {"id": "responseId", "model": "modelVersion"}
     repeats_names = True
@@ -65,6 +65,9 @@ class Gemini:
 
     def content_type(self, asked: Asked) -> str:
         return "text/event-stream" if asked.stream and asked.sse else self.json_type
+
+    def headers(self, asked: Asked, request_id: str, quota: Quota) -> dict[str, str]:  # noqa: ARG002  # the protocol's
+        return {}
 
     def less(self, value: Any, what: Literal["usage", "finish"]) -> None:
         if what == "usage":

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from holdfast.chaos.draws import Draw
     from holdfast.chaos.http import Request
     from holdfast.chaos.plan import Part
+    from holdfast.chaos.quota import Quota
     from holdfast.chaos.wire.base import Asked, Field, Place
     from holdfast.chaos.wire.errors import ErrorAnswer, Problem
     from holdfast.chaos.wire.openai_chat.flavours import Flavour
@@ -28,7 +29,6 @@ class OpenAIChat:
     """See :class:`holdfast.chaos.wire.base.Wire`."""
 
     name = "openai_chat"
-    request_id_header = "x-request-id"
     json_type = "application/json"
     names: Mapping[Field, str] = {"id": "id", "model": "model"}
     repeats_names = True
@@ -68,6 +68,9 @@ class OpenAIChat:
 
     def content_type(self, asked: Asked) -> str:
         return "text/event-stream; charset=utf-8" if asked.stream else self.json_type
+
+    def headers(self, asked: Asked, request_id: str, quota: Quota) -> dict[str, str]:  # noqa: ARG002  # the protocol's
+        return {"x-request-id": request_id}
 
     def less(self, value: Any, what: Literal["usage", "finish"]) -> None:
         if what == "usage" and value.get("usage") is not None:
