@@ -9,7 +9,7 @@ from urllib.parse import unquote
 from holdfast.chaos.wire.anthropic import Anthropic
 from holdfast.chaos.wire.base import Place
 from holdfast.chaos.wire.gemini import Gemini
-from holdfast.chaos.wire.openai_chat import OpenAIChat, flavours
+from holdfast.chaos.wire.openai_chat import OpenAIChat, flavours, providers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["WIRES", "Found", "find", "rows", "spoken"]
 
 OPENAI_CHAT = OpenAIChat()
-_DEEPSEEK = OpenAIChat(flavours.DEEPSEEK)
-_OPENROUTER = OpenAIChat(flavours.OPENROUTER)
+_AZURE = OpenAIChat(providers.AZURE)
+_DEEPSEEK = OpenAIChat(providers.DEEPSEEK, flavours.DEEPSEEK)
+_OPENROUTER = OpenAIChat(providers.OPENROUTER, flavours.OPENROUTER)
 ANTHROPIC = Anthropic()
 GEMINI = Gemini()
 WIRES: tuple[Wire, ...] = (OPENAI_CHAT, ANTHROPIC, GEMINI)
@@ -44,12 +45,12 @@ _EXACT = {
     "/v1/chat/completions": _post(OPENAI_CHAT),
     "/chat/completions": _post(_DEEPSEEK),
     "/api/v1/chat/completions": _post(_OPENROUTER),
-    "/openai/v1/chat/completions": _post(OPENAI_CHAT),  # Azure
+    "/openai/v1/chat/completions": _post(_AZURE),
     "/v1/messages": _post(ANTHROPIC),
     "/v1/messages/count_tokens": _post(ANTHROPIC, operation="count"),
-    "/models": Found("GET", OPENAI_CHAT, None),
-    "/api/v1/models": Found("GET", OPENAI_CHAT, None),
-    "/openai/v1/models": Found("GET", OPENAI_CHAT, None),
+    "/models": Found("GET", _DEEPSEEK, None),
+    "/api/v1/models": Found("GET", _OPENROUTER, None),
+    "/openai/v1/models": Found("GET", _AZURE, None),
     "/v1beta/models": Found("GET", GEMINI, None),
 }
 
@@ -57,7 +58,7 @@ _EXACT = {
 def _deployment(found: re.Match[str], request: Request) -> Found | None:
     if request.argument("api-version") is None:  # Azure then knows no such resource
         return None
-    return _post(OPENAI_CHAT, model=unquote(found["model"]))
+    return _post(_AZURE, model=unquote(found["model"]))
 
 
 def _gemini(found: re.Match[str], request: Request) -> Found | None:
@@ -93,6 +94,9 @@ _PATTERNS: tuple[tuple[str, re.Pattern[str], Callable[[re.Match[str], Request], 
 _OWNERS = {"_deployment": OPENAI_CHAT.name, "_gemini": GEMINI.name, "_models": "told by the headers"}
 
 
+_ROOTS: dict[str, Wire] = {"/openai/": _AZURE, "/api/v1/": _OPENROUTER}
+
+
 def rows() -> list[tuple[str, str]]:
     """Each endpoint and its format, for the documentation."""
     exact = [(f"{found.method} {path}", found.wire.name) for path, found in _EXACT.items()]
@@ -115,4 +119,4 @@ def spoken(request: Request) -> Wire:
         return ANTHROPIC
     if request.header(b"x-goog-api-key") is not None or request.path.startswith(("/v1beta/", "/v1alpha/")):
         return GEMINI
-    return OPENAI_CHAT
+    return next((wire for root, wire in _ROOTS.items() if request.path.startswith(root)), OPENAI_CHAT)

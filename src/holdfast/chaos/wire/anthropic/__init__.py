@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from holdfast.chaos.wire import limit_headers
 from holdfast.chaos.wire.anthropic import errors, read, write
 from holdfast.chaos.wire.keys import bearer
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from holdfast.chaos.wire.errors import ErrorAnswer, Problem
 
 __all__ = ["Anthropic"]
+
+_ORGANIZATION = "00000000-0000-4000-8000-000000000000"
 
 
 class Anthropic:
@@ -62,7 +65,11 @@ class Anthropic:
         return "text/event-stream; charset=utf-8" if asked.stream else self.json_type
 
     def headers(self, asked: Asked, request_id: str, quota: Quota) -> dict[str, str]:  # noqa: ARG002  # the protocol's
-        return {"request-id": request_id}
+        return {
+            "request-id": request_id,
+            "anthropic-organization-id": _ORGANIZATION,
+            **limit_headers.anthropic(quota),
+        }
 
     def less(self, value: Any, what: Literal["usage", "finish"]) -> None:
         if what == "usage":

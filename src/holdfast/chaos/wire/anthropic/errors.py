@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from holdfast.chaos.wire import limit_headers
 from holdfast.chaos.wire.errors import PLAIN_STATUS, ErrorAnswer, Problem
 
 __all__ = ["error"]
@@ -90,7 +91,9 @@ def error(problem: Problem, model: str, request_id: str) -> ErrorAnswer:
         "request_id": request_id,
     }
     headers = {"request-id": request_id}
-    if words.type == "rate_limit_error":
+    if words.type == "rate_limit_error" and problem.quota is not None:
+        headers |= limit_headers.anthropic(problem.quota)
+    elif words.type == "rate_limit_error":
         headers |= _LIMITS | (_NO_TOKENS if problem.name == "tokens_rate_limit" else {})
     return ErrorAnswer(problem.status or words.status, value, headers)
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from holdfast.chaos.wire.errors import PLAIN_STATUS, ErrorAnswer, Problem
+
+if TYPE_CHECKING:
+    from holdfast.chaos.quota import Quota
 
 __all__ = ["error"]
 
@@ -20,7 +23,7 @@ class _Words(msgspec.Struct, frozen=True):
     details: tuple[dict[str, Any], ...] = ()
 
 
-def _quota(metric: str, quota: str, value: str) -> dict[str, Any]:
+def _failure(metric: str, quota: str, value: str) -> dict[str, Any]:
     violation = {
         "quotaMetric": f"generativelanguage.googleapis.com/{metric}",
         "quotaId": quota,
@@ -53,7 +56,7 @@ _NAMED = {
         "RESOURCE_EXHAUSTED",
         _EXCEEDED,
         (
-            _quota(
+            _failure(
                 "generate_content_free_tier_requests",
                 "GenerateRequestsPerDayPerProjectPerModel-FreeTier",
                 "250",
@@ -66,7 +69,7 @@ _NAMED = {
         "RESOURCE_EXHAUSTED",
         _EXCEEDED,
         (
-            _quota(
+            _failure(
                 "generate_content_paid_tier_requests", "GenerateRequestsPerMinutePerProjectPerModel", "10"
             ),
             _HELP,
@@ -77,7 +80,7 @@ _NAMED = {
         "RESOURCE_EXHAUSTED",
         _EXCEEDED,
         (
-            _quota(
+            _failure(
                 "generate_content_paid_tier_input_token_count",
                 "GenerateContentPaidTierInputTokensPerModelPerMinute",
                 "1000000",
@@ -128,7 +131,7 @@ def error(problem: Problem, model: str) -> ErrorAnswer:
         return ErrorAnswer(problem.status or 200, _blocked(_BLOCKED[problem.name], model))
     words = _words(problem)
     message = words.message if problem.message is None else problem.message
-    details = [_with_model(detail, model) for detail in words.details]
+    details = [_counted(detail, model, problem.quota) for detail in words.details]
     if problem.param is not None:
         violation = {"field": problem.param, "description": message}
         details = [{"@type": f"{_RPC}BadRequest", "fieldViolations": [violation]}]
@@ -156,14 +159,16 @@ def _words(problem: Problem) -> _Words:
     return _Words(status, kind, f"The request failed with status {status}.")
 
 
-def _with_model(detail: dict[str, Any], model: str) -> dict[str, Any]:
+def _counted(detail: dict[str, Any], model: str, quota: Quota | None) -> dict[str, Any]:
+    """``detail`` with the model, and the limit that was truly passed."""
     if not detail["@type"].endswith("QuotaFailure"):
         return detail
-    violations = [
-        {**violation, "quotaDimensions": {**violation["quotaDimensions"], "model": model}}
-        for violation in detail["violations"]
-    ]
-    return {**detail, "violations": violations}
+    (violation,) = detail["violations"]
+    counted = {**violation, "quotaDimensions": {**violation["quotaDimensions"], "model": model}}
+    if quota is not None:
+        of_tokens = "token" in violation["quotaMetric"]
+        counted["quotaValue"] = str(quota.tokens_limit if of_tokens else quota.requests_limit)
+    return {**detail, "violations": [counted]}
 
 
 def _blocked(reason: str, model: str) -> dict[str, Any]:

@@ -6,9 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from holdfast.chaos.wire.keys import bearer
-from holdfast.chaos.wire.openai_chat import errors, read, write
-from holdfast.chaos.wire.openai_chat.flavours import OPENAI
+from holdfast.chaos.wire.openai_chat import flavours, providers, read, write
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,6 +19,7 @@ if TYPE_CHECKING:
     from holdfast.chaos.wire.base import Asked, Field, Place
     from holdfast.chaos.wire.errors import ErrorAnswer, Problem
     from holdfast.chaos.wire.openai_chat.flavours import Flavour
+    from holdfast.chaos.wire.openai_chat.providers import Provider
 
 __all__ = ["OpenAIChat"]
 
@@ -33,14 +32,12 @@ class OpenAIChat:
     names: Mapping[Field, str] = {"id": "id", "model": "model"}
     repeats_names = True
 
-    def __init__(self, flavour: Flavour = OPENAI) -> None:
+    def __init__(self, provider: Provider = providers.OPENAI, flavour: Flavour = flavours.OPENAI) -> None:
+        self._provider = provider
         self._flavour = flavour
 
     def key(self, request: Request) -> bytes | None:
-        # Azure's paths take its own header, or Bearer for tokens of its directory.
-        return (request.header(b"api-key") if request.path.startswith("/openai/") else None) or bearer(
-            request
-        )
+        return self._provider.key(request)
 
     def read(self, request: Request, place: Place) -> Asked:
         return read.read(request.body, place.model)
@@ -70,7 +67,7 @@ class OpenAIChat:
         return "text/event-stream; charset=utf-8" if asked.stream else self.json_type
 
     def headers(self, asked: Asked, request_id: str, quota: Quota) -> dict[str, str]:  # noqa: ARG002  # the protocol's
-        return {"x-request-id": request_id}
+        return self._provider.headers(request_id, quota)
 
     def less(self, value: Any, what: Literal["usage", "finish"]) -> None:
         if what == "usage" and value.get("usage") is not None:
@@ -89,7 +86,7 @@ class OpenAIChat:
         return msgspec.json.encode({"object": "list", "data": rows})
 
     def error(self, problem: Problem, model: str, request_id: str) -> ErrorAnswer:
-        return errors.error(problem, model, request_id)
+        return self._provider.error(problem, model, request_id)
 
     def error_event(self, error: ErrorAnswer, asked: Asked) -> bytes:  # noqa: ARG002  # the protocol's
         return b"data: " + error.body + b"\n\n"

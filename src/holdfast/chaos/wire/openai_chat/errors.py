@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from holdfast.chaos.quota import Quota
+from holdfast.chaos.wire import limit_headers
 from holdfast.chaos.wire.errors import PLAIN_STATUS, ErrorAnswer, Problem
 
 __all__ = ["error"]
@@ -84,24 +86,11 @@ _BY_STATUS = {
     529: _NAMED["overloaded"],
 }
 
-_LIMITS = {
-    "requests": {
-        "x-ratelimit-limit-requests": "500",
-        "x-ratelimit-remaining-requests": "0",
-        "x-ratelimit-reset-requests": "1s",
-        "x-ratelimit-limit-tokens": "200000",
-        "x-ratelimit-remaining-tokens": "199000",
-        "x-ratelimit-reset-tokens": "300ms",
-    },
-    "tokens": {
-        "x-ratelimit-limit-requests": "500",
-        "x-ratelimit-remaining-requests": "499",
-        "x-ratelimit-reset-requests": "120ms",
-        "x-ratelimit-limit-tokens": "200000",
-        "x-ratelimit-remaining-tokens": "0",
-        "x-ratelimit-reset-tokens": "6s",
-    },
+_EXHAUSTED = {
+    "requests": Quota(500, 0, 1.0, 200_000, 199_000, 0.3),
+    "tokens": Quota(500, 499, 0.12, 200_000, 0, 6.0),
 }
+"""What is left where nobody counted, by the type of error that says so."""
 
 
 def error(problem: Problem, model: str, request_id: str) -> ErrorAnswer:
@@ -116,7 +105,9 @@ def error(problem: Problem, model: str, request_id: str) -> ErrorAnswer:
             "code": words.code if problem.code is None else problem.code,
         }
     }
-    headers = {"x-request-id": request_id, **_LIMITS.get(words.type, {})}
+    headers = {"x-request-id": request_id}
+    if (exhausted := _EXHAUSTED.get(words.type)) is not None:
+        headers |= limit_headers.openai(problem.quota or exhausted)
     return ErrorAnswer(problem.status or words.status, value, headers)
 
 
