@@ -62,7 +62,7 @@ claude-code: $(READY)  ## run the real Claude Code (from npm, into a temporary f
 	$(BIN)/python -m tests.e2e.claude_code $(ARGS)
 
 constraints:  ## pin the newest versions again (needs uv)
-	uv pip compile pyproject.toml --group dev --extra gateway --universal --python-version 3.11 --upgrade \
+	uv pip compile pyproject.toml --group dev --extra gateway --extra chaos --universal --python-version 3.11 --upgrade \
 	  --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet -o requirements/dev.txt
 
 clean:  ## remove .venv and caches

@@ -4,7 +4,8 @@ OpenRouter and Azure), follows scripts and keeps a journal.
 It shares no code with the product that it tests, so that a misreading of the wire can't hide on both sides.
 """
 
-from holdfast.chaos.config import ChaosConfig
+from holdfast.chaos import presets
+from holdfast.chaos.config import ChaosConfig, merge
 from holdfast.chaos.errors import ChaosError
 from holdfast.chaos.faults import FAULTS, Fault
 from holdfast.chaos.journal import Entry, Journal
@@ -22,7 +23,9 @@ __all__ = [
     "Fault",
     "Journal",
     "Script",
+    "merge",
     "parse",
+    "presets",
     "run_chaos",
     "serve",
 ]

@@ -44,8 +44,8 @@ class ChaosConfig(msgspec.Struct, frozen=True):
     default: Any = "ok"
     """The script for attempts that nothing below names."""
     rates: dict[str, Any] = {}
-    """Step -> its exact share of these attempts in percent, or ``{pct = 5, burst = 8}``; spoils the default's healthy
-    steps. Names may end in ``_pct``."""
+    """Step -> its exact share of these attempts in percent, or ``{pct = 5, burst = 8, with = "retry-after=1"}``; spoils
+    the default's healthy steps. Names may end in ``_pct``."""
     scripts: dict[str, Any] = {}
     """Model name or shell pattern (any case) -> script. An exact name wins; else the first pattern that fits."""
     routes: dict[str, Any] = {}
@@ -117,10 +117,15 @@ class ChaosConfig(msgspec.Struct, frozen=True):
 
     @classmethod
     def load(cls, path: str | Path, over: dict[str, Any] | None = None) -> Self:
-        """From a TOML file: its ``[chaos]`` table, or the whole file where there is none; with ``over`` over it.
+        """From a TOML file, with ``over`` over it. Raises :class:`ChaosError`, and OSError where the file can't be read."""
+        try:
+            return cls.from_dict(merge(cls.table(path), over or {}))
+        except ChaosError as error:
+            raise ChaosError(f"{path}: {error}") from None
 
-        Raises :class:`ChaosError`, and OSError where the file can't be read.
-        """
+    @staticmethod
+    def table(path: str | Path) -> dict[str, Any]:
+        """What a TOML file says: its ``[chaos]`` table, or the whole file where there is none. Raises as :meth:`load`."""
         try:
             values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -128,10 +133,7 @@ class ChaosConfig(msgspec.Struct, frozen=True):
         table = values.get("chaos", values)
         if not isinstance(table, dict):
             raise ChaosError(f"{path}: chaos is no table")
-        try:
-            return cls.from_dict(merge(table, over or {}))
-        except ChaosError as error:
-            raise ChaosError(f"{path}: {error}") from None
+        return table
 
     def values(self) -> dict[str, Any]:
         """All settings as data that :meth:`from_dict` takes."""
@@ -160,16 +162,33 @@ class ChaosConfig(msgspec.Struct, frozen=True):
 
 
 def merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """``above`` over ``below``: tables name by name, all else replaced; None takes a name out."""
-    merged = dict(below)
+    """``above`` over ``below``: tables name by name, all else replaced; None takes a name out.
+
+    The names of ``above`` come first, since the first pattern that fits a model decides about it.
+    """
+    merged: dict[str, Any] = {}
+    below, above = _even(below), _even(above)
     for name, value in above.items():
-        if value is None:
-            merged.pop(name, None)
-        elif isinstance(value, dict) and isinstance(merged.get(name), dict):
-            merged[name] = merge(merged[name], value)
-        else:
-            merged[name] = value
-    return merged
+        under = below.get(name)
+        if value is not None:
+            merged[name] = (
+                merge(under, value) if isinstance(value, dict) and isinstance(under, dict) else value
+            )
+    return merged | {name: value for name, value in below.items() if name not in above}
+
+
+def _even(values: dict[str, Any]) -> dict[str, Any]:
+    """Shares as tables, so that a number over a table changes the share and leaves burst and settings."""
+    table = values.get("rates")
+    if not isinstance(table, dict):
+        return values
+    even = {
+        str(name).removesuffix("_pct"): {"pct": share}
+        if isinstance(share, int | float) and not isinstance(share, bool)
+        else share
+        for name, share in table.items()
+    }
+    return {**values, "rates": even}
 
 
 def _check(name: str, source: Any) -> None:

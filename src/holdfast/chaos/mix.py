@@ -25,13 +25,15 @@ Burst = Positive
 _SLACK = 1e-9  # percents are decimal fractions, sums of floats aren't
 
 
-class Share(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Share(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"settings": "with"}):
     """How often something happens."""
 
     pct: Percent
     """Of all attempts, in percent; exact."""
     burst: Burst = 1
     """Attempts of a key that get it in a row."""
+    settings: str = ""
+    """What follows the step's name, such as ``retry-after=1``. Written ``with``."""
 
 
 class Mix:
@@ -68,7 +70,7 @@ class Mix:
 
 
 def share(given: Any) -> Share:
-    """From a number of percent, or a table of ``pct`` and ``burst``. Raises :class:`ChaosError`."""
+    """From a number of percent, or a table. Raises :class:`ChaosError`."""
     if isinstance(given, int | float) and not isinstance(given, bool):
         given = {"pct": given}
     try:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
+import urllib.request
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from holdfast.chaos.config import ChaosConfig
+from holdfast.chaos.options import values
 from holdfast.chaos.server import ChaosServer
 
 if TYPE_CHECKING:
@@ -17,6 +21,8 @@ if TYPE_CHECKING:
     from holdfast.chaos.journal import Entry
 
 __all__ = ["Chaos", "run_chaos", "serve"]
+
+_direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class Chaos:
@@ -29,6 +35,12 @@ class Chaos:
         self.base_url = server.base_url
         """With ``/v1``, as an OpenAI client takes it."""
         self.port = server.port
+        self.admin_url = f"{server.url}/admin"
+
+    @property
+    def config(self) -> ChaosConfig:
+        """What it goes by now."""
+        return self._server.config
 
     def journal(self, *, model: str | None = None, key: str | None = None, since: int = 0) -> list[Entry]:
         """The attempts so far, in order of arrival; copies."""
@@ -37,6 +49,32 @@ class Chaos:
     def wait_for(self, predicate: Callable[[list[Entry]], Any], timeout: float = 5.0) -> list[Entry]:
         """Block until ``predicate`` holds for the journal, and return it. Raises TimeoutError."""
         return self._server.journal.wait_for(predicate, timeout)
+
+    def wait_for_requests(self, count: int, timeout: float = 5.0, *, ended: bool = False) -> list[Entry]:
+        """Block until ``count`` attempts have arrived (``ended``: are over), and return all. Raises TimeoutError."""
+
+        def there(entries: list[Entry]) -> bool:
+            return sum(not ended or entry.end is not None for entry in entries) >= count
+
+        return self.wait_for(there, timeout)
+
+    def get_stats(self) -> dict[str, Any]:
+        """What ``GET /admin/stats`` says."""
+        request = urllib.request.Request(f"{self.admin_url}/stats")  # noqa: S310  # http, to this process
+        if (token := self.config.admin_token) is not None:
+            request.add_header("authorization", f"Bearer {token}")
+        with _direct.open(request, timeout=10) as answer:
+            stats: dict[str, Any] = msgspec.json.decode(answer.read())
+        return stats
+
+    def update_config(self, **options: Any) -> None:
+        """Change settings from the next attempt on; see :mod:`holdfast.chaos.options`. Raises :class:`ChaosError`."""
+        changes = values(options)
+        self._call(lambda: self._server.reconfigure(self._server.config.merged(changes)))
+
+    def advance(self, seconds: float) -> None:
+        """Let that time pass, where ``clock="hand"``. Raises :class:`ChaosError` elsewhere."""
+        asyncio.run_coroutine_threadsafe(self._server.advance(seconds), self._loop).result(60)
 
     def script(self, pattern: str, source: Any) -> None:
         """Set the script of a model (pattern); its attempts count from 1 again. Raises :class:`ChaosError`."""

@@ -112,15 +112,16 @@ def rates(source: Mapping[str, Any], base: AnswerSettings) -> Mix:
     """Alternatives from a table of steps and their shares, such as ``{"429 retry-after=1": 5}``; ``base`` is where a
     step doesn't say its own. Raises :class:`ChaosError` that names the step."""
     alternatives = []
-    for words, given in source.items():
+    for name, given in source.items():
         try:
-            (split,) = _split(words.removesuffix("_pct")) if words.strip() else [[]]
+            part = share(given)
+            (split,) = _split(f"{name.removesuffix('_pct')} {part.settings}") if name.strip() else [[]]
             if any(word == "|" or _PERCENT.fullmatch(word) for word in split):
                 raise ChaosError("the share stands beside a step, not in it")
-            alternatives.append((share(given), _step(split, base)))
+            alternatives.append((part, _step(split, base)))
         except (ChaosError, ValueError) as error:
             why = str(error) if isinstance(error, ChaosError) else "one step, without ';'"
-            raise ChaosError(f"rates.{words}: {why}") from None
+            raise ChaosError(f"rates.{name}: {why}") from None
     return Mix(alternatives)
 
 

@@ -1,0 +1,1 @@
+"""The ways in which a simulated model finds its words."""
