@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -9,13 +10,19 @@ from docs.tables.markdown import attribute_docs, code, table
 from docs.tables.meanings import MEANINGS
 from msgspec import inspect as kinds
 
-from holdfast.chaos import FAULTS, ChaosConfig
+from holdfast.chaos import FAULTS, ChaosConfig, presets
+from holdfast.chaos.capacity import Capacity
 from holdfast.chaos.journal import Entry
-from holdfast.chaos.settings import AnswerSettings
+from holdfast.chaos.mix import Share
+from holdfast.chaos.rate_limits import Limits
+from holdfast.chaos.settings import AnswerSettings, Pace
+from holdfast.chaos.timeline import Window
 from holdfast.chaos.wire.errors import NAMED, ErrorAnswer, Problem
 from holdfast.chaos.wire.routes import WIRES, rows
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from docs.tables.markdown import Parts
 
 __all__ = ["PARTS"]
@@ -26,11 +33,16 @@ def settings(kind: type[msgspec.Struct]) -> list[tuple[str, str, str, str]]:
     info = kinds.type_info(kind)
     if not isinstance(info, kinds.StructType):
         raise TypeError(f"{kind} has no settings")
-    said = attribute_docs(kind)
+    said = {
+        name: text
+        for base in reversed(kind.__mro__)
+        if base.__module__.startswith("holdfast.")
+        for name, text in attribute_docs(base).items()
+    }
     words = MEANINGS["chaos"]
     return [
         (
-            f"`{field.name}`",
+            f"`{field.encode_name}`",
             _range(field.type),
             _default(field),
             words.get(f"{kind.__name__}.{field.name}") or said[field.name],
@@ -89,6 +101,26 @@ def config() -> str:
     return table(("setting", "value", "default", "meaning"), settings(ChaosConfig))
 
 
+def parts_of(*kinds_: type[msgspec.Struct]) -> Callable[[], str]:
+    """A table of settings that a table of the configuration holds."""
+    return lambda: "\n\n".join(
+        table(("setting", "value", "default", "meaning"), settings(kind)) for kind in kinds_
+    )
+
+
+def preset_list() -> str:
+    return table(("preset", "what it is"), [(f"`{name}`", presets.summary(name)) for name in presets.NAMES])
+
+
+def preset_files() -> str:
+    return "\n\n".join(f"#### {name}\n\n```toml\n{presets.source(name)}```" for name in presets.NAMES)
+
+
+def example(name: str) -> Callable[[], str]:
+    """A file of ``examples/test_your_app``, whole."""
+    return lambda: f"```python\n{(_EXAMPLES / name).read_text(encoding='utf-8')}```"
+
+
 def faults() -> str:
     rows = [
         (
@@ -140,7 +172,19 @@ def journal() -> str:
     return table(("field", "meaning"), rows)
 
 
+_EXAMPLES = Path(__file__).parents[2] / "examples" / "test_your_app"
+
 PARTS: Parts = {
+    "chaos-presets": preset_list,
+    "chaos-preset-files": preset_files,
+    "chaos-pace": parts_of(Pace),
+    "chaos-share": parts_of(Share),
+    "chaos-window": parts_of(Window),
+    "chaos-capacity": parts_of(Capacity),
+    "chaos-limits": parts_of(Limits),
+    "example-openai": example("test_openai_app.py"),
+    "example-anthropic": example("test_anthropic_app.py"),
+    "example-pydantic-ai": example("test_pydantic_ai_app.py"),
     "chaos-answer": answer,
     "chaos-config": config,
     "chaos-faults": faults,

@@ -11,7 +11,6 @@ import sqlite3
 import subprocess
 import tomllib
 from contextlib import chdir, closing
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import hypothesis
@@ -21,7 +20,6 @@ from tests.docs.pages import ROOT, Block, blocks, text_of
 from tests.support.gateway import document_of, run_gateway
 
 from holdfast.chaos import ChaosConfig, run_chaos
-from holdfast.chaos.book import Book
 from holdfast.cli.commands import app
 from holdfast.clock import SystemClock
 from holdfast.config import check
@@ -80,9 +78,10 @@ def run(block: Block, text: str) -> None:
 
 @each("toml")
 def test_configurations_pass(block: Block, tmp_path: Path):
-    document = tomllib.loads(block.text, parse_float=Decimal)
-    if "chaos" in document:
-        Book(ChaosConfig.from_dict(document["chaos"]))
+    document = tomllib.loads(block.text)
+    of_chaos = block.page.name == "chaos.md" and document.keys() <= set(ChaosConfig.__struct_fields__)
+    if "chaos" in document or of_chaos:
+        ChaosConfig.from_dict(document.get("chaos", document))
         return
     file = tmp_path / "holdfast.toml"
     file.write_text(block.text)
@@ -107,6 +106,9 @@ def test_commands_parse(block: Block, folder: Path):
             assert re.search(rf"^{re.escape(words[1])}:", text_of(ROOT / "Makefile"), re.MULTILINE), line
         elif words[0] == "curl":
             parse_curl(words[1:])
+        elif words[:2] == ["pip", "install"]:
+            extras = tomllib.loads(text_of(ROOT / "pyproject.toml"))["project"]["optional-dependencies"]
+            assert [f"holdfast[{name}]" for name in extras if f"holdfast[{name}]" in words], line
         else:
             assert block.page.name == "gateway.md", f"what is {line!r}?"
 
