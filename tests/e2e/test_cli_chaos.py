@@ -109,3 +109,75 @@ def test_what_cant_be_meant_is_refused(tmp_path: Path) -> None:
         assert (done.returncode, done.stdout) == (1, "")
         assert says in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_the_command_line_goes_before_the_file_and_the_file_before_the_preset(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text(
+        'preset = "gentle"\nseed = 5\n[pace]\nttft = 0.5\n[rates]\nrate_limit = 2\n[scripts]\n"a*" = "500"\n'
+    )
+    options = ("--config", "c.toml", "-r", "service_unavailable=7", "-s", "ab=503", "--set", "pace.tps=9")
+    done = called(tmp_path, "chaos", "show-config", *options)
+    rows = {line.split()[0]: line.split(maxsplit=1)[1] for line in done.stdout.splitlines()[2:] if line}
+    shown = {name: " ".join(rest.split()) for name, rest in rows.items()}
+    assert shown["seed"] == "5 file c.toml"
+    assert shown["pace.ttft"] == "0.5 file c.toml"
+    assert shown["pace.tps"] == "9.0 command line"
+    assert shown["pace.jitter"] == "0.3 preset gentle"
+    assert shown["pace.batch"] == "1 default"
+    assert shown["rates.rate_limit"] == '{"pct":2,"with":"retry-after=1"} file c.toml'
+    assert shown["rates.service_unavailable"] == '{"pct":7.0} command line'
+    effective = json.loads(called(tmp_path, "chaos", "show-config", *options, "--json").stdout)
+    assert list(effective["scripts"]) == ["ab", "a*"]  # what is said last is looked at first
+    (tmp_path / "again.toml").write_text(called(tmp_path, "chaos", "show-config", *options, "--toml").stdout)
+    again = called(tmp_path, "chaos", "show-config", "--config", "again.toml", "--json")
+    assert json.loads(again.stdout) == effective
+
+
+def test_secrets_are_not_shown(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text('admin_token = "t0ken"\napi_keys = ["sk-1"]\n[keys]\n"sk-2" = "429"\n')
+    for form in ([], ["--json"], ["--toml"]):
+        done = called(tmp_path, "chaos", "show-config", "--config", "c.toml", *form)
+        assert done.returncode == 0
+        assert "429" in done.stdout
+        for secret in ("t0ken", "sk-1", "sk-2"):
+            assert secret not in done.stdout
+
+
+def test_every_preset_is_listed_and_can_be_shown(tmp_path: Path) -> None:
+    listed = json.loads(called(tmp_path, "chaos", "presets", "--json").stdout)
+    assert list(listed) == ["silent", "gentle", "realistic", "stress_aimd", "stress_extreme", "chaos"]
+    table = called(tmp_path, "chaos", "presets").stdout
+    for name in listed:
+        assert name in table
+        assert called(tmp_path, "chaos", "show-config", "--preset", name).returncode == 0
+
+
+def test_options_make_the_server(tmp_path: Path) -> None:
+    options = ("--preset", "silent", "-r", "429 retry-after=1=100", "--set", "limits.requests_per_minute=2")
+    with chaos(tmp_path, *options, "--journal", "j.jsonl") as port:
+        assert completed(port, "any")[0] == 429
+        assert ask(port, "GET", "/admin/config")[1]["preset"] == "silent"
+
+
+def test_settings_that_cant_be_meant_are_named(tmp_path: Path) -> None:
+    for arguments, says in (
+        (["--preset", "gentl"], "unknown preset 'gentl': did you mean 'gentle'?"),
+        (["--rate", "429=60", "--rate", "reset=50"], "rates: the shares add up to 110 %"),
+        (["--rate", "rate_limt=1"], "rates.rate_limt: unknown word 'rate_limt': did you mean 'rate_limit'?"),
+        (["--set", "pace.tttf=1"], "pace.tttf: unknown setting"),
+        (["--set", "limits.requests_per_minute=0"], "limits.requests_per_minute: Expected `int` >= 1"),
+        (["--set", 'timeline=[{door="refused", models="a"}]'], "timeline[0]: a door has no model or route"),
+        (["--set", 'capacity={concurrent=1, beyond="x0"}'], "capacity.beyond: step 1: unknown word 'x0'"),
+    ):
+        for command in (["serve", "--port", "0"], ["show-config"]):
+            done = called(tmp_path, "chaos", *command, *arguments)
+            assert (done.returncode, done.stdout) == (1, "")
+            assert says in done.stderr
+    for arguments in (
+        ["--rate", "5"],
+        ["--rate", "429=x"],
+        ["--set", "a"],
+        ["--set", "a b=1"],
+        ["--script", "x"],
+    ):
+        assert called(tmp_path, "chaos", "show-config", *arguments).returncode == 2
