@@ -131,13 +131,16 @@ class Chat:
 
     def handle(self, request: Request, wire: Wire, place: Place, now: float) -> tuple[Reply, Attempt]:
         """``now`` is the second since the start (or the last reset)."""
-        attempt = self._arrive(request, wire, place)
-        attempt.reply = self._reply(request, wire, place, attempt, now)
+        key = wire.key(request)
+        attempt = self._arrive(request, wire, place, key)
+        attempt.reply = self._reply(request, wire, place, key, attempt, now)
         return attempt.reply, attempt
 
     def authorized(self, request: Request, wire: Wire) -> bool:
         """Whether the request brings a key that is let in, where that provider looks for it."""
-        given = wire.key(request)
+        return self._lets_in(wire.key(request))
+
+    def _lets_in(self, given: bytes | None) -> bool:
         return not self._keys or any(hmac.compare_digest(given or b"", key) for key in self._keys)
 
     def refusal(self, request: Request, wire: Wire, problem: Problem, model: str = "") -> Reply:
@@ -149,8 +152,7 @@ class Chat:
         reply.headers.update(error.headers)
         return reply
 
-    def _arrive(self, request: Request, wire: Wire, place: Place) -> Attempt:
-        key = wire.key(request)
+    def _arrive(self, request: Request, wire: Wire, place: Place, key: bytes | None) -> Attempt:
         entry = Entry(
             seq=self._journal.next_seq(),
             arrived_wall_ns=time.time_ns(),
@@ -170,17 +172,19 @@ class Chat:
         self._journal.add(entry)
         return Attempt(self._journal, entry, self._config.text_keep)
 
-    def _reply(self, request: Request, wire: Wire, place: Place, attempt: Attempt, now: float) -> Reply:
+    def _reply(
+        self, request: Request, wire: Wire, place: Place, given: bytes | None, attempt: Attempt, now: float
+    ) -> Reply:
         model = place.model or ""
         if request.too_large:
             return self.refusal(request, wire, Problem(413), model)
-        if not self.authorized(request, wire):
+        if not self._lets_in(given):
             return self.refusal(request, wire, Problem(name="invalid_api_key"), model)
         config = self._config
         try:
             asked = wire.read(request, place)
             model = asked.model
-            api_key = (wire.key(request) or b"").decode("latin-1")
+            api_key = (given or b"").decode("latin-1")
             found = self._rules.find(asked, request.path, api_key, now)
             key = script_key(asked)
             # Counted apart, so that a count of tokens doesn't use up a script's step.
