@@ -71,6 +71,11 @@ class Handler(Protocol):
     def closed(self, connection: Connection) -> None: ...
     def handle(self, request: Request) -> tuple[Reply, Exchange]: ...
     def shut(self, shut: Shut) -> None: ...
+    def upgrade(
+        self, request: Request, connection: Connection, transport: asyncio.Transport, rest: bytes
+    ) -> tuple[Reply, Exchange] | None:
+        """None: the transport has another protocol now, which got ``rest``, and takes the connection's place."""
+        ...
 
 
 class Connection(asyncio.Protocol):
@@ -108,8 +113,11 @@ class Connection(asyncio.Protocol):
             return
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._keep_alive = False  # served as plain HTTP/1.1; what would follow is another protocol
+        except httptools.HttpParserUpgrade as upgrade:
+            self._keep_alive = False  # what would follow is another protocol
+            if self._player is None and len(self._waiting) == 1:
+                self._upgrade(self._waiting.popleft(), data[upgrade.args[0] :])
+                return
         except httptools.HttpParserError as error:
             self._refuse_garbage(str(error))
             return
@@ -185,6 +193,12 @@ class Connection(asyncio.Protocol):
             self._keep_alive = self._keep_alive and request.keep_alive
             reply, exchange = self._handler.handle(request)
             self._play(reply, exchange, http11=request.http11)
+
+    def _upgrade(self, request: Request, rest: bytes) -> None:
+        """Another protocol goes on from here; what the server has no other one for is served as plain HTTP/1.1."""
+        refused = self._handler.upgrade(request, self, self._transport, rest)
+        if refused is not None:
+            self._play(*refused, http11=request.http11)
 
     def _play(self, reply: Reply, exchange: Exchange, *, http11: bool) -> None:
         self._reply = reply

@@ -18,15 +18,19 @@ from holdfast.chaos.errors import ChaosError
 from holdfast.chaos.http import Connection
 from holdfast.chaos.journal import Journal
 from holdfast.chaos.plan import whole
+from holdfast.chaos.realtime import Realtime, is_realtime
 from holdfast.chaos.rules import Rules
 from holdfast.chaos.wire.errors import Problem
 from holdfast.chaos.wire.routes import Found, find, spoken
 
 if TYPE_CHECKING:
+    from holdfast.chaos.chat import Attempt
     from holdfast.chaos.clock import Clock, Timer
     from holdfast.chaos.http import Exchange, Request
     from holdfast.chaos.journal import End
     from holdfast.chaos.plan import Part, Reply, Shut
+    from holdfast.chaos.realtime import RealtimeConnection
+    from holdfast.chaos.wire.base import Place, Wire
 
 __all__ = ["ChaosServer"]
 
@@ -61,7 +65,8 @@ class ChaosServer:
         self._since = 0.0
         """The clock's second when the timeline began."""
         self._next_change: Timer | None = None
-        self._connections: set[Connection] = set()
+        self.realtime = Realtime(self)
+        self._connections: set[Connection | RealtimeConnection] = set()
         self._gone = asyncio.Event()
         self._door: Door | None = None
 
@@ -157,10 +162,10 @@ class ChaosServer:
 
     # What connections call.
 
-    def opened(self, connection: Connection) -> None:
+    def opened(self, connection: Connection | RealtimeConnection) -> None:
         self._connections.add(connection)
 
-    def closed(self, connection: Connection) -> None:
+    def closed(self, connection: Connection | RealtimeConnection) -> None:
         self._connections.discard(connection)
         if not self._connections:
             self._gone.set()
@@ -169,7 +174,26 @@ class ChaosServer:
         if self._door is not None:
             self._door.shut(shut)
 
+    def attempt(self, request: Request, wire: Wire, place: Place) -> tuple[Reply, Attempt]:
+        return self._chat.handle(request, wire, place, self.now)
+
+    def refusal(self, request: Request, wire: Wire, problem: Problem) -> Reply:
+        return self._chat.refusal(request, wire, problem)
+
+    def upgrade(
+        self, request: Request, connection: Connection, transport: asyncio.Transport, rest: bytes
+    ) -> tuple[Reply, Exchange] | None:
+        if not is_realtime(request.path):
+            return self.handle(request)
+        refused = self.realtime.admit(request, transport, rest)
+        if refused is None:
+            self._connections.discard(connection)
+            return None
+        return refused[0], refused[1] or _UNSEEN
+
     def handle(self, request: Request) -> tuple[Reply, Exchange]:
+        if is_realtime(request.path) and (refused := self.realtime.admit(request)) is not None:
+            return refused[0], refused[1] or _UNSEEN
         found = find(request)
         if found is not None and found.place is not None and request.method == found.method:
             return self._chat.handle(request, found.wire, found.place, self.now)

@@ -1,0 +1,159 @@
+"""One response: an attempt like any other, whose answer is spoken on a session's line."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from holdfast.chaos.draws import Draw
+from holdfast.chaos.pace import paced
+from holdfast.chaos.plan import Part, Reply
+from holdfast.chaos.realtime.events import error_of
+from holdfast.chaos.realtime.speaker import Speaker
+
+if TYPE_CHECKING:
+    from holdfast.chaos.chat import Attempt
+    from holdfast.chaos.clock import Clock
+    from holdfast.chaos.journal import End
+    from holdfast.chaos.plan import Shut
+    from holdfast.chaos.realtime.line import Line
+    from holdfast.chaos.realtime.speech import Speech
+    from holdfast.chaos.settings import Pace
+
+__all__ = ["Stage", "Talk"]
+
+_GOING_AWAY = 1001
+_INTERNAL_ERROR = 1011
+_OF_CONNECTIONS = ("default", "key", "route", "model")
+"""Rules whose statuses refuse handshakes, which are counted apart. A response fails with one where the prompt, the hour or
+a bound says so."""
+
+
+class Stage(Protocol):
+    """The session, as a response sees it."""
+
+    line: Line
+    clock: Clock
+
+    @property
+    def pace(self) -> Pace: ...
+    def over(self, talk: Talk) -> None:
+        """The response has ended; the session goes on."""
+        ...
+
+    def ending(self, end: End) -> None:
+        """The connection is being ended by us, in that way."""
+        ...
+
+    def shut(self, shut: Shut) -> None: ...
+
+
+class Talk:
+    """A response from its creation to its end. What ends the connection ends it with all that runs on it."""
+
+    def __init__(self, stage: Stage, speech: Speech, reply: Reply, attempt: Attempt) -> None:
+        self._stage = stage
+        self._speech = speech
+        self._attempt = attempt
+        self._reply = attempt.reply = _spoken(reply, speech, attempt, stage.pace)
+        attempt.entry.operation = "realtime"
+        self._ended = False
+        self._speaker = Speaker(
+            stage.line,
+            self._reply,
+            stage.clock,
+            begun=attempt.head_sent,
+            served=self._served,
+            done=self._done,
+        )
+
+    @property
+    def id(self) -> str:
+        """The response's id."""
+        return self._speech.id
+
+    @property
+    def in_conversation(self) -> bool:
+        """Whether it adds to the conversation, as only one response at a time can."""
+        return self._speech.scene.conversation is not None
+
+    def start(self) -> None:
+        self._speaker.start()
+
+    def free(self) -> None:
+        """The line has room again."""
+        self._speaker.free()
+
+    def cancel(self, reason: str) -> None:
+        """Break it off; the journal says that the client left it."""
+        if self._speaker.in_piece:  # a message that is half out can't be taken back
+            return
+        self._speaker.stop()
+        self._stage.over(self)
+        for event in self._speech.cancelled(reason):
+            self._stage.line.send(event)
+        self.left("client_left")
+
+    def left(self, end: End) -> None:
+        """It is over, for that reason."""
+        if not self._ended:
+            self._ended = True
+            self._speaker.stop()
+            self._attempt.ended(end)
+
+    def _served(self, size: int, parts: list[Part]) -> None:
+        self._speech.served(parts)
+        self._attempt.served(size, parts)
+
+    def _done(self) -> None:
+        """All of it was written: end it as the reply says."""
+        stage, line = self._stage, self._stage.line
+        match self._reply.ending:
+            case "complete":
+                self._complete()
+            case "hang":
+                line.deaf = True
+                return
+            case "fin":
+                stage.ending("closed_by_us")
+                line.finish()
+            case "half_close":
+                stage.ending("half_closed_by_us")
+                line.half_close()
+            case "reset":
+                line.reset(lambda: stage.ending("reset_by_us"))
+        if self._reply.shut is not None:
+            stage.shut(self._reply.shut)
+
+    def _complete(self) -> None:
+        stage, line = self._stage, self._stage.line
+        faults = self._attempt.entry.faults
+        if "cut" in faults and self._reply.length is None:
+            stage.ending("closed_by_us")
+            line.close(_GOING_AWAY)
+        elif "error_event" in faults and self._speech.broke and not self._speech.told_end:
+            stage.ending("closed_by_us")
+            line.close(_INTERNAL_ERROR, "internal error")
+        else:
+            self.left("complete")
+            stage.over(self)
+
+
+def _spoken(reply: Reply, speech: Speech, attempt: Attempt, pace: Pace) -> Reply:
+    """A reply that is a body, as a session tells it: an error as a failed response, anything else as one message."""
+    if reply.length is None or reply.status is None:
+        return reply
+    body = b"".join(part.data for part in reply.parts)
+    if reply.status == 200:
+        reply.parts = (Part(body, "noise"),)
+        return reply
+    entry = attempt.entry
+    if "status" in entry.faults and entry.rule is not None and entry.rule.startswith(_OF_CONNECTIONS):
+        entry.faults.remove("status")
+        entry.skipped = [*entry.skipped, "status"]
+        assert attempt.answer is not None  # noqa: S101  # a fault comes after an answer
+        parts = speech.events(attempt.answer, speech.scene.asked)
+        healthy = Reply(200, {}, parts, wait=reply.wait, billing="served")
+        return paced(healthy, pace, Draw(0, attempt.answer.nonce, 1), stream=True)
+    reply.parts = [Part(event, "noise") for event in speech.failed(error_of(body))]
+    reply.length = None
+    return reply
