@@ -69,7 +69,7 @@ def test_paths(chaos, path, body, headers, wire, model):
         ("/v1beta/models/g:generateContent", CONTENT, {"x-api-key": "k"}, 400),
         ("/v1beta/models/g:generateContent?key=wrong", CONTENT, {}, 400),
         ("/openai/deployments/d/chat/completions", CHAT, {"api-key": "k"}, 404),
-        ("/v1beta/models/g:embedContent", CONTENT, {"x-goog-api-key": "k"}, 404),
+        ("/v1beta/models/g:predict", CONTENT, {"x-goog-api-key": "k"}, 404),
         ("/v1/nothing", CHAT, {"authorization": "Bearer k"}, 404),
     ],
 )  # fmt: skip  # rows side by side

@@ -10,6 +10,7 @@ from holdfast.chaos.wire.anthropic import Anthropic
 from holdfast.chaos.wire.base import Place
 from holdfast.chaos.wire.gemini import Gemini
 from holdfast.chaos.wire.openai_chat import OpenAIChat, flavours, providers
+from holdfast.chaos.wire.openai_embeddings import OpenAIEmbeddings, OpenRouterEmbeddings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +24,9 @@ OPENAI_CHAT = OpenAIChat()
 _AZURE = OpenAIChat(providers.AZURE)
 _DEEPSEEK = OpenAIChat(providers.DEEPSEEK, flavours.DEEPSEEK)
 _OPENROUTER = OpenAIChat(providers.OPENROUTER, flavours.OPENROUTER)
+_EMBEDDINGS = OpenAIEmbeddings()
+_AZURE_EMBEDDINGS = OpenAIEmbeddings(providers.AZURE)
+_OPENROUTER_EMBEDDINGS = OpenRouterEmbeddings(providers.OPENROUTER)
 ANTHROPIC = Anthropic()
 GEMINI = Gemini()
 WIRES: tuple[Wire, ...] = (OPENAI_CHAT, ANTHROPIC, GEMINI)
@@ -46,6 +50,9 @@ _EXACT = {
     "/chat/completions": _post(_DEEPSEEK),
     "/api/v1/chat/completions": _post(_OPENROUTER),
     "/openai/v1/chat/completions": _post(_AZURE),
+    "/v1/embeddings": _post(_EMBEDDINGS, operation="embed"),
+    "/api/v1/embeddings": _post(_OPENROUTER_EMBEDDINGS, operation="embed"),
+    "/openai/v1/embeddings": _post(_AZURE_EMBEDDINGS, operation="embed"),
     "/v1/messages": _post(ANTHROPIC),
     "/v1/messages/count_tokens": _post(ANTHROPIC, operation="count"),
     "/models": Found("GET", _DEEPSEEK, None),
@@ -58,7 +65,10 @@ _EXACT = {
 def _deployment(found: re.Match[str], request: Request) -> Found | None:
     if request.argument("api-version") is None:  # Azure then knows no such resource
         return None
-    return _post(_AZURE, model=unquote(found["model"]))
+    model = unquote(found["model"])
+    if found["operation"] == "embeddings":
+        return _post(_AZURE_EMBEDDINGS, model=model, operation="embed")
+    return _post(_AZURE, model=model)
 
 
 def _gemini(found: re.Match[str], request: Request) -> Found | None:
@@ -70,6 +80,8 @@ def _gemini(found: re.Match[str], request: Request) -> Found | None:
             return _post(GEMINI, model=model, stream=True, sse=request.argument("alt") == "sse")
         case "countTokens":
             return _post(GEMINI, model=model, operation="count")
+        case "embedContent" | "batchEmbedContents":
+            return _post(GEMINI, model=model, operation="embed")
     return None
 
 
@@ -80,12 +92,13 @@ def _models(_found: re.Match[str], request: Request) -> Found | None:
 
 _PATTERNS: tuple[tuple[str, re.Pattern[str], Callable[[re.Match[str], Request], Found | None]], ...] = (
     (
-        "POST /openai/deployments/{deployment}/chat/completions?api-version=…",
-        re.compile(r"/openai/deployments/(?P<model>[^/]+)/chat/completions"),
+        "POST /openai/deployments/{deployment}/chat/completions, /embeddings?api-version=…",
+        re.compile(r"/openai/deployments/(?P<model>[^/]+)/(?P<operation>chat/completions|embeddings)"),
         _deployment,
     ),
     (
-        "POST /v1beta/models/{model}:generateContent, :streamGenerateContent, :countTokens (also /v1, /v1alpha)",
+        "POST /v1beta/models/{model}:generateContent, :streamGenerateContent, :countTokens, :embedContent, "
+        ":batchEmbedContents (also /v1, /v1alpha)",
         re.compile(r"/v1(?:beta|alpha)?/models/(?P<model>[^:]+):(?P<method>\w+)"),
         _gemini,
     ),

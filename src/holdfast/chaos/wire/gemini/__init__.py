@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from holdfast.chaos.plan import Part
-from holdfast.chaos.wire.gemini import errors, read, write
+from holdfast.chaos.wire.gemini import embed, errors, read, write
 from holdfast.chaos.wire.keys import bearer
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Gemini:
         return given or bearer(request)
 
     def read(self, request: Request, place: Place) -> Asked:
-        return read.read(request.body, place)
+        return read.read(request, place)
 
     def answer_id(self, draw: Draw) -> str:
         return base64.urlsafe_b64encode(bytes.fromhex(draw.hex("id", 34))).decode().rstrip("=")
@@ -46,7 +46,9 @@ class Gemini:
     def call_id(self, draw: Draw, purpose: str) -> str:
         return draw.hex(purpose, 8)
 
-    def plain(self, answer: Answer, asked: Asked) -> Part:  # noqa: ARG002  # the protocol's
+    def plain(self, answer: Answer, asked: Asked) -> Part:
+        if isinstance(asked, embed.Single | embed.Batch):
+            return embed.plain(answer, asked)
         return write.plain(answer)
 
     def events(self, answer: Answer, asked: Asked) -> Iterator[Part]:

@@ -6,9 +6,9 @@ from typing import Any
 
 from holdfast.chaos.wire.errors import Problem, Refused
 
-__all__ = ["checked", "invalid", "value_error"]
+__all__ = ["COUNT", "EMBED", "EMBED_BATCH", "REQUEST", "checked", "invalid", "value_error"]
 
-_REPEATED = ("contents", "parts", "tools", "function_declarations")
+_REPEATED = ("contents", "parts", "tools", "function_declarations", "requests")
 _FREE: None = None  # anything may stand inside
 
 _PART: dict[str, Any] = dict.fromkeys((
@@ -51,6 +51,11 @@ REQUEST: dict[str, Any] = dict.fromkeys((
     "generationConfig": _GENERATION,
 }  # fmt: skip  # a list reads better packed
 COUNT: dict[str, Any] = {"contents": _CONTENT, "model": _FREE, "generateContentRequest": REQUEST}
+EMBED: dict[str, Any] = dict.fromkeys(("model", "taskType", "title", "outputDimensionality"), _FREE) | {
+    "content": _CONTENT,
+    "embedContentConfig": _FREE,
+}
+EMBED_BATCH: dict[str, Any] = {"requests": EMBED}
 
 
 def invalid(message: str, field: str | None = None) -> Refused:
@@ -63,9 +68,9 @@ def value_error(path: str, kind: str, value: Any) -> Refused:
     return invalid(f"Invalid value at '{path}' ({kind}), {value!r}", path)
 
 
-def checked(value: dict[str, Any], *, count: bool) -> dict[str, Any]:
-    """``value`` with all field names in camelCase. Raises :class:`Refused` for one that the API doesn't know."""
-    renamed: dict[str, Any] = _checked(value, COUNT if count else REQUEST, "")
+def checked(value: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
+    """``value`` with all field names in camelCase. Raises :class:`Refused` for one that isn't ``known``."""
+    renamed: dict[str, Any] = _checked(value, known, "")
     return renamed
 
 

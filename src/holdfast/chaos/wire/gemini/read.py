@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from holdfast.chaos.wire.base import TOOL_TOKENS, Asked, Tool
+from holdfast.chaos.wire.gemini import embed, fields
 from holdfast.chaos.wire.gemini.conversation import prompt_of
 from holdfast.chaos.wire.gemini.fields import checked, invalid, value_error
 
 if TYPE_CHECKING:
+    from holdfast.chaos.http import Request
     from holdfast.chaos.wire.base import Place
 
 __all__ = ["read"]
@@ -23,18 +25,24 @@ _NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_.:-]{0,63}")
 _JSON = "application/json"
 
 
-def read(body: bytes, place: Place) -> Asked:
-    """What ``body`` asks for. Raises :class:`Refused` in the API's words."""
+def read(request: Request, place: Place) -> Asked:
+    """What ``request`` asks for. Raises :class:`Refused` in the API's words."""
     try:
-        given = msgspec.json.decode(body)
+        given = msgspec.json.decode(request.body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise invalid("Invalid JSON payload received. Parsing terminated before end of input.") from None
     if not isinstance(given, dict):
         raise invalid("Invalid JSON payload received. Root element must be a message.")
-    request = checked(given, count=place.operation == "count")
-    if isinstance(inner := request.get("generateContentRequest"), dict):
-        request = inner
     model = place.model or ""
+    if place.operation == "embed":
+        return embed.read(given, model, batch=request.path.endswith(":batchEmbedContents"))
+    value = checked(given, fields.COUNT if place.operation == "count" else fields.REQUEST)
+    if isinstance(inner := value.get("generateContentRequest"), dict):
+        value = inner
+    return _asked(value, place, model)
+
+
+def _asked(request: dict[str, Any], place: Place, model: str) -> Asked:
     prompt = prompt_of(request, model)
     config = _table(request, "generationConfig", "generation_config")
     declarations = [

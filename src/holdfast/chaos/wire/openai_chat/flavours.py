@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
     from holdfast.chaos.answer import Choice, Usage
 
-__all__ = ["DEEPSEEK", "OPENAI", "OPENROUTER", "Flavour"]
+__all__ = ["DEEPSEEK", "NANO_PER_TOKEN", "OPENAI", "OPENROUTER", "Flavour"]
 
 _encode = msgspec.json.Encoder().encode
 _FORMAT = "anthropic-claude-v1"
-_NANO_PER_TOKEN = 1_000  # what OpenRouter says that a token costs
+NANO_PER_TOKEN = 1_000  # what OpenRouter says that a token costs
 
 
 class Flavour:
@@ -130,7 +130,7 @@ class _OpenRouter(Flavour):
         return {"refusal": None, "reasoning": text, "reasoning_details": [detail]}
 
     def usage(self, usage: Usage) -> dict[str, Any]:
-        cost = usage.total_tokens * _NANO_PER_TOKEN / 10**9
+        cost = usage.total_tokens * NANO_PER_TOKEN / 10**9
         return {
             "prompt_tokens": usage.prompt_tokens,
             "completion_tokens": usage.completion_tokens,
@@ -140,8 +140,8 @@ class _OpenRouter(Flavour):
             "prompt_tokens_details": {"cached_tokens": usage.cached_tokens, "audio_tokens": 0},
             "cost_details": {
                 "upstream_inference_cost": None,
-                "upstream_inference_prompt_cost": usage.prompt_tokens * _NANO_PER_TOKEN / 10**9,
-                "upstream_inference_completions_cost": usage.completion_tokens * _NANO_PER_TOKEN / 10**9,
+                "upstream_inference_prompt_cost": usage.prompt_tokens * NANO_PER_TOKEN / 10**9,
+                "upstream_inference_completions_cost": usage.completion_tokens * NANO_PER_TOKEN / 10**9,
             },
             "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens, "image_tokens": 0},
         }

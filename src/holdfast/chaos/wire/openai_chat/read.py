@@ -7,7 +7,7 @@ that is no text, plus 10 per tool. ``completion_tokens`` is the number of pieces
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import msgspec
 
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
     from holdfast.chaos.wire.base import Media
 
-__all__ = ["read"]
+__all__ = ["decoded", "read"]
+
+T = TypeVar("T")
 
 
 class _Address(msgspec.Struct):
@@ -129,17 +131,26 @@ _PATH = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
 _MISSING = re.compile(r"missing required field `(?P<field>[^`]+)`")
 
 
+def decoded(body: bytes, model: str | None, decoder: msgspec.json.Decoder[T]) -> T:
+    """``body`` as ``decoder`` reads it, with the path's ``model`` in place of its own. Raises :class:`Refused`."""
+    try:
+        if model is None:
+            return decoder.decode(body)
+        value = msgspec.json.decode(body)
+        named = {**value, "model": model} if isinstance(value, dict) else value
+        return msgspec.convert(named, decoder.type)
+    except msgspec.ValidationError as error:
+        raise Refused(_complaint(str(error))) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise Refused(Problem(400, message="We could not parse the JSON body of your request.")) from None
+
+
 def read(body: bytes, model: str | None) -> Asked:
     """What ``body`` asks for. Raises :class:`Refused`, which names the field, where it isn't a request.
 
     ``model``: what the path says; it goes before the body's.
     """
-    try:
-        request = _decoder.decode(body) if model is None else _of_deployment(body, model)
-    except msgspec.ValidationError as error:
-        raise Refused(_complaint(str(error))) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise Refused(Problem(400, message="We could not parse the JSON body of your request.")) from None
+    request = decoded(body, model, _decoder)
     _check_conversation(request.messages)
     _check_signatures(request.messages)
     choice, names = _choice(request)
@@ -164,11 +175,6 @@ def read(body: bytes, model: str | None) -> Asked:
         schema=_schema(request.response_format),
         media=tuple(_media(request.messages)),
     )
-
-
-def _of_deployment(body: bytes, model: str) -> ChatRequest:
-    value = msgspec.json.decode(body)
-    return msgspec.convert({**value, "model": model} if isinstance(value, dict) else value, ChatRequest)
 
 
 def _stop(given: str | list[str] | None) -> tuple[str, ...]:
