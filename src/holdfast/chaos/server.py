@@ -20,7 +20,7 @@ from holdfast.chaos.journal import Journal
 from holdfast.chaos.plan import whole
 from holdfast.chaos.realtime import Realtime, is_realtime
 from holdfast.chaos.rules import Rules
-from holdfast.chaos.wire.errors import Problem
+from holdfast.chaos.wire.errors import Problem, Refused
 from holdfast.chaos.wire.routes import Found, find, spoken
 
 if TYPE_CHECKING:
@@ -29,10 +29,12 @@ if TYPE_CHECKING:
     from holdfast.chaos.http import Exchange, Request
     from holdfast.chaos.journal import End
     from holdfast.chaos.plan import Part, Reply, Shut
-    from holdfast.chaos.realtime import RealtimeConnection
+    from holdfast.chaos.realtime.session import RealtimeConnection
     from holdfast.chaos.wire.base import Place, Wire
 
 __all__ = ["ChaosServer"]
+
+_ANY_MODEL = ChaosConfig().models  # where none are named, any name is a model's
 
 
 class _Unseen:
@@ -218,7 +220,19 @@ class ChaosServer:
             return self._wrong_method(request, found.method)
         if not self._chat.authorized(request, found.wire):
             return self._chat.refusal(request, found.wire, Problem(name="invalid_api_key"))
-        return whole(200, found.wire.models(self.config.models), found.wire.json_type)
+        return self._models(request, found)
+
+    def _models(self, request: Request, found: Found) -> Reply:
+        """The list of models, a page of it, or one of them."""
+        wire, names = found.wire, self.config.models
+        if found.model is not None:
+            if names != _ANY_MODEL and found.model not in names:
+                return self._chat.refusal(request, wire, Problem(name="model_not_found"), found.model)
+            return whole(200, wire.model(found.model), wire.json_type)
+        try:
+            return whole(200, wire.models(names, request), wire.json_type)
+        except Refused as error:
+            return self._chat.refusal(request, wire, error.problem)
 
     def _wrong_method(self, request: Request, allowed: str) -> Reply:
         message = f"Not allowed to do that here; use {allowed}."

@@ -164,8 +164,12 @@ class Wire(Protocol):
         """The body that tells a prompt's tokens."""
         ...
 
-    def models(self, names: Sequence[str]) -> bytes:
-        """The body of a list of models."""
+    def models(self, names: Sequence[str], request: Request) -> bytes:
+        """The body of a list of models, or of the page of it that is asked for. Raises :class:`Refused`."""
+        ...
+
+    def model(self, name: str) -> bytes:
+        """The body that describes one model."""
         ...
 
     def error(self, problem: Problem, model: str, request_id: str) -> ErrorAnswer: ...

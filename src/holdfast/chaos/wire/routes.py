@@ -38,7 +38,9 @@ class Found(NamedTuple):
     method: Literal["GET", "POST"]
     wire: Wire
     place: Place | None
-    """None: the list of models."""
+    """None: models are told."""
+    model: str | None = None
+    """The one that is told; None: their list."""
 
 
 def _post(wire: Wire, **place: bool | str) -> Found:
@@ -55,10 +57,6 @@ _EXACT = {
     "/openai/v1/embeddings": _post(_AZURE_EMBEDDINGS, operation="embed"),
     "/v1/messages": _post(ANTHROPIC),
     "/v1/messages/count_tokens": _post(ANTHROPIC, operation="count"),
-    "/models": Found("GET", _DEEPSEEK, None),
-    "/api/v1/models": Found("GET", _OPENROUTER, None),
-    "/openai/v1/models": Found("GET", _AZURE, None),
-    "/v1beta/models": Found("GET", GEMINI, None),
 }
 
 
@@ -85,44 +83,101 @@ def _gemini(found: re.Match[str], request: Request) -> Found | None:
     return None
 
 
-def _models(_found: re.Match[str], request: Request) -> Found | None:
+def _models(found: re.Match[str], request: Request) -> Found | None:  # noqa: ARG001  # the table's signature
+    return _listed(_ROOTS[found["root"]], found)
+
+
+def _azure_models(found: re.Match[str], request: Request) -> Found | None:
+    if found["version"] is None and request.argument("api-version") is None:
+        return None
+    return _listed(_AZURE, found)
+
+
+def _shared_models(found: re.Match[str], request: Request) -> Found | None:
     """One path, three providers: their clients tell themselves apart by the headers that they must send."""
-    return Found("GET", spoken(request), None)
+    wire = spoken(request)
+    if wire is GEMINI and ":" in (found["model"] or ""):  # a method that it hasn't
+        return None
+    return _listed(wire, found)
 
 
-_PATTERNS: tuple[tuple[str, re.Pattern[str], Callable[[re.Match[str], Request], Found | None]], ...] = (
-    (
+def _listed(wire: Wire, found: re.Match[str]) -> Found:
+    return Found("GET", wire, None, unquote(found["model"]) if found["model"] else None)
+
+
+_ROOTS: dict[str, Wire] = {
+    "/v1beta": GEMINI,
+    "/v1alpha": GEMINI,
+    "/openai": _AZURE,
+    "/api/v1": _OPENROUTER,
+    "": _DEEPSEEK,
+}
+_SHARED = "told by the headers"
+
+
+class _Pattern(NamedTuple):
+    shown: str
+    owner: str
+    path: re.Pattern[str]
+    answer: Callable[[re.Match[str], Request], Found | None]
+    """What it is for; None: nothing, after all."""
+
+
+_PATTERNS = (
+    _Pattern(
         "POST /openai/deployments/{deployment}/chat/completions, /embeddings?api-version=…",
+        f"{OPENAI_CHAT.name}, {OpenAIEmbeddings.name}",
         re.compile(r"/openai/deployments/(?P<model>[^/]+)/(?P<operation>chat/completions|embeddings)"),
         _deployment,
     ),
-    (
+    _Pattern(
         "POST /v1beta/models/{model}:generateContent, :streamGenerateContent, :countTokens, :embedContent, "
         ":batchEmbedContents (also /v1, /v1alpha)",
+        GEMINI.name,
         re.compile(r"/v1(?:beta|alpha)?/models/(?P<model>[^:]+):(?P<method>\w+)"),
         _gemini,
     ),
-    ("GET /v1/models", re.compile(r"/v1/models"), _models),
+    _Pattern(
+        "GET /v1beta/models, /v1beta/models/{model} (also /v1alpha)",
+        GEMINI.name,
+        re.compile(r"(?P<root>/v1beta|/v1alpha)/models(?:/(?P<model>[^:]+))?"),
+        _models,
+    ),
+    _Pattern(
+        "GET /openai/v1/models, /openai/v1/models/{model}; /openai/models?api-version=…",
+        OPENAI_CHAT.name,
+        re.compile(r"/openai(?P<version>/v1)?/models(?:/(?P<model>.+))?"),
+        _azure_models,
+    ),
+    _Pattern(
+        "GET /models, /models/{model}; /api/v1/models, /api/v1/models/{model}",
+        OPENAI_CHAT.name,
+        re.compile(r"(?P<root>|/api/v1)/models(?:/(?P<model>.+))?"),
+        _models,
+    ),
+    _Pattern(
+        "GET /v1/models, /v1/models/{model}",
+        _SHARED,
+        re.compile(r"/v1/models(?:/(?P<model>.+))?"),
+        _shared_models,
+    ),
 )
-_OWNERS = {"_deployment": OPENAI_CHAT.name, "_gemini": GEMINI.name, "_models": "told by the headers"}
-
-
-_ROOTS: dict[str, Wire] = {"/openai/": _AZURE, "/api/v1/": _OPENROUTER}
 
 
 def rows() -> list[tuple[str, str]]:
     """Each endpoint and its format, for the documentation."""
     exact = [(f"{found.method} {path}", found.wire.name) for path, found in _EXACT.items()]
-    return exact + [(shown, _OWNERS[answer.__name__]) for shown, _, answer in _PATTERNS]
+    return exact + [(pattern.shown, pattern.owner) for pattern in _PATTERNS]
 
 
 def find(request: Request) -> Found | None:
     """What ``request``'s path is for; None: no provider has it."""
     if (exact := _EXACT.get(request.path)) is not None:
         return exact
-    for _, pattern, answer in _PATTERNS:
-        if (found := pattern.fullmatch(request.path)) is not None:
-            return answer(found, request)
+    for pattern in _PATTERNS:
+        matched = pattern.path.fullmatch(request.path)
+        if matched is not None and (found := pattern.answer(matched, request)) is not None:
+            return found
     return None
 
 
@@ -130,6 +185,8 @@ def spoken(request: Request) -> Wire:
     """The format of a caller whose path doesn't tell it."""
     if request.header(b"anthropic-version") is not None or request.path.startswith("/v1/messages"):
         return ANTHROPIC
-    if request.header(b"x-goog-api-key") is not None or request.path.startswith(("/v1beta/", "/v1alpha/")):
+    if request.header(b"x-goog-api-key") is not None:
         return GEMINI
-    return next((wire for root, wire in _ROOTS.items() if request.path.startswith(root)), OPENAI_CHAT)
+    return next(
+        (wire for root, wire in _ROOTS.items() if root and request.path.startswith(f"{root}/")), OPENAI_CHAT
+    )

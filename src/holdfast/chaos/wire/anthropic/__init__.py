@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from holdfast.chaos.wire import limit_headers
-from holdfast.chaos.wire.anthropic import errors, read, write
+from holdfast.chaos.wire.anthropic import errors, models, read, write
 from holdfast.chaos.wire.keys import bearer
 
 if TYPE_CHECKING:
@@ -82,19 +82,11 @@ class Anthropic:
     def count(self, asked: Asked) -> bytes:
         return msgspec.json.encode({"input_tokens": asked.prompt_tokens})
 
-    def models(self, names: Sequence[str]) -> bytes:
-        rows = [
-            {
-                "type": "model",
-                "id": name,
-                "display_name": name,
-                "created_at": "2025-01-01T00:00:00Z",
-                "lifecycle": "active",
-            }
-            for name in names
-        ]
-        ends = {"first_id": names[0] if names else None, "last_id": names[-1] if names else None}
-        return msgspec.json.encode({"data": rows, "has_more": False, **ends})
+    def models(self, names: Sequence[str], request: Request) -> bytes:
+        return models.page(names, request)
+
+    def model(self, name: str) -> bytes:
+        return msgspec.json.encode(models.model(name))
 
     def error(self, problem: Problem, model: str, request_id: str) -> ErrorAnswer:
         return errors.error(problem, model, request_id)

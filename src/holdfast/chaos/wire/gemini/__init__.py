@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from holdfast.chaos.plan import Part
-from holdfast.chaos.wire.gemini import embed, errors, read, write
+from holdfast.chaos.wire.gemini import embed, errors, models, read, write
 from holdfast.chaos.wire.keys import bearer
 
 if TYPE_CHECKING:
@@ -82,19 +82,11 @@ class Gemini:
         details = [{"modality": "TEXT", "tokenCount": asked.prompt_tokens}]
         return msgspec.json.encode({"totalTokens": asked.prompt_tokens, "promptTokensDetails": details})
 
-    def models(self, names: Sequence[str]) -> bytes:
-        rows = [
-            {
-                "name": f"models/{name}",
-                "version": "001",
-                "displayName": name,
-                "inputTokenLimit": 1_048_576,
-                "outputTokenLimit": 65_536,
-                "supportedGenerationMethods": ["generateContent", "countTokens"],
-            }
-            for name in names
-        ]
-        return msgspec.json.encode({"models": rows})
+    def models(self, names: Sequence[str], request: Request) -> bytes:
+        return models.page(names, request)
+
+    def model(self, name: str) -> bytes:
+        return msgspec.json.encode(models.model(name))
 
     def error(self, problem: Problem, model: str, request_id: str) -> ErrorAnswer:  # noqa: ARG002  # it has none
         return errors.error(problem, model)

@@ -46,11 +46,11 @@ class OpenAIWire:
     def count(self, asked: Asked) -> bytes:
         raise NotImplementedError("none of these has such an endpoint")  # pragma: no cover
 
-    def models(self, names: Sequence[str]) -> bytes:
-        rows = [
-            {"id": name, "object": "model", "created": 1_700_000_000, "owned_by": "chaos"} for name in names
-        ]
-        return msgspec.json.encode({"object": "list", "data": rows})
+    def models(self, names: Sequence[str], request: Request) -> bytes:  # noqa: ARG002  # it has no pages
+        return msgspec.json.encode(self._provider.models([self._provider.model(name) for name in names]))
+
+    def model(self, name: str) -> bytes:
+        return msgspec.json.encode(self._provider.one_model(name))
 
     def error(self, problem: Problem, model: str, request_id: str) -> ErrorAnswer:
         return self._provider.error(problem, model, request_id)
