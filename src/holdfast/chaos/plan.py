@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from holdfast.chaos.answer import Answer
     from holdfast.chaos.draws import Draw
@@ -84,6 +84,8 @@ class Reply(msgspec.Struct):
     """Tokens per write."""
     segment: int = 0
     """Bytes per write, whatever they hold; 0 for no such limit."""
+    segments: Iterator[int] | None = None
+    """Bytes of each write, the next one's each time; all that is left once it ends."""
     delay: float = 0.0
     """Seconds before anything at all is written."""
     head_step: int = 0

@@ -240,14 +240,14 @@ class Player:
             data = self._head + data
             self._head = b""
             self._head_sent()
-        if self._reply.segment:
+        if self._reply.segment or self._reply.segments is not None:
             self._rest += data
             self._rest_parts += parts
             return
         self._send(data, parts)
 
     def _write_segment(self) -> None:
-        size = self._reply.segment
+        size = self._reply.segment or next(self._reply.segments or iter(()), 0) or len(self._rest)
         data = self._rest[self._rest_at : self._rest_at + size]
         self._rest_at += size
         parts: list[Part] = []
