@@ -1,58 +1,36 @@
-"""What the simulated model says: numbered tokens that carry the attempt's nonce, tool calls, or JSON by a schema.
+"""What the simulated model says: numbered tokens that carry the attempt's nonce, tool calls, JSON by a schema, or what a
+script puts in their place.
 
 A token's number and nonce make every splice, loss, repetition and swap visible in the text alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from holdfast.chaos import schema
+from holdfast.chaos.answers import template
+from holdfast.chaos.answers.tokens import Numbered, evenly, first, pieces, spread, until_stop
+from holdfast.chaos.answers.words import Words
+from holdfast.chaos.errors import ChaosError, nearest
+from holdfast.chaos.wire.errors import Problem, Refused
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from holdfast.chaos.bank import Bank, Row
     from holdfast.chaos.draws import Draw
     from holdfast.chaos.settings import AnswerSettings
     from holdfast.chaos.wire.base import Asked, Operation, Wire
 
 __all__ = ["Answer", "Choice", "Numbered", "ToolCall", "Usage", "compose"]
 
-_PIECE = 6  # characters per token of text that isn't numbered
 _CREATED = 1_754_000_000  # a constant: the time of day would make two runs of one seed differ
 _NO_LIMIT = 1 << 62
 _THOUGHTS = 4  # tokens, where they are asked for and the script leaves them open
-
-
-class Numbered(Sequence[str]):
-    """The tokens ``'{nonce}:0 '``, ``'{nonce}:1 '`` …, made as they are asked for: a million cost nothing."""
-
-    def __init__(self, nonce: str, count: int) -> None:
-        self._nonce = nonce
-        self._count = count
-
-    def __len__(self) -> int:
-        return self._count
-
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[str]: ...
-    def __getitem__(self, index: int | slice) -> str | Sequence[str]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(self._count))]
-        if not 0 <= index < self._count:
-            raise IndexError(index)
-        return f"{self._nonce}:{index} "
-
-    def first(self, count: int) -> Numbered:
-        """The first ``count`` of them."""
-        return Numbered(self._nonce, count)
-
-    def __iter__(self) -> Iterator[str]:
-        nonce = self._nonce
-        return (f"{nonce}:{i} " for i in range(self._count))
+_NO_BANKS: Mapping[str, Bank] = {}
 
 
 class ToolCall(msgspec.Struct, frozen=True):
@@ -80,7 +58,7 @@ class Choice(msgspec.Struct, frozen=True):
     redacted: int = 0
     """Redacted thoughts; they count no tokens."""
     salt: str = ""
-    """Of its signatures."""
+    """Of its signatures, where it can have some."""
 
     @property
     def tokens(self) -> int:
@@ -123,60 +101,87 @@ def compose(
     draw: Draw,
     wire: Wire,
     operation: Operation = "answer",
+    *,
+    attempt: int = 1,
+    key: str = "",
+    banks: Mapping[str, Bank] = _NO_BANKS,
 ) -> Answer:
-    """Decide everything that an attempt's answer says. Raises :class:`schema.SchemaError` for an impossible schema."""
+    """Decide everything that an attempt's answer says; ``attempt`` is its number under ``key``.
+
+    Raises :class:`schema.SchemaError` for an impossible schema, :class:`Refused` where a template or a bank has no answer
+    to this request, and :class:`ChaosError` for a bank that isn't there.
+    """
     nonce = draw.hex("nonce", 10)
-    maker = _Maker(asked, settings, default_tokens, draw, wire)
+    maker = _Maker(asked, settings, default_tokens, draw, wire, attempt, key, banks)
     count = asked.choices if operation == "answer" else 0
-    choices = [maker.choice(nonce if i == 0 else f"{nonce}.{i}") for i in range(count)]
-    prompt = asked.prompt_tokens
-    cached = min(settings.cached, prompt)
-    usage = Usage(
-        prompt_tokens=prompt,
-        completion_tokens=sum(choice.tokens for choice in choices),
-        cached_tokens=cached,
-        reasoning_tokens=sum(len(choice.reasoning) for choice in choices),
-        cache_written_tokens=min(settings.cache_written, prompt - cached),
-    )
+    choices = [maker.choice(nonce if i == 0 else f"{nonce}.{i}", i) for i in range(count)]
+    usage = maker.usage(choices)
     return Answer(wire.answer_id(draw), _CREATED, asked.model, nonce, choices, usage)
+
+
+class _Draft(msgspec.Struct):
+    """What a choice says, before limits and stop sequences."""
+
+    reasoning: Sequence[str]
+    text: Sequence[str]
+    calls: Sequence[tuple[str | None, str, Sequence[str]]] = ()
+    """Id, where it is known, name and arguments."""
+    finish: str | None = None
 
 
 class _Maker:
     """Makes the choices of one answer."""
 
     def __init__(
-        self, asked: Asked, settings: AnswerSettings, default_tokens: int, draw: Draw, wire: Wire
+        self,
+        asked: Asked,
+        settings: AnswerSettings,
+        default_tokens: int,
+        draw: Draw,
+        wire: Wire,
+        attempt: int,
+        key: str,
+        banks: Mapping[str, Bank],
     ) -> None:
         self._asked = asked
         self._settings = settings
-        self._default_tokens = default_tokens
+        self._tokens = default_tokens if settings.tokens is None else settings.tokens
         self._draw = draw
         self._wire = wire
+        self._attempt = attempt
+        self._key = key
+        self._banks = banks
+        self._row: Row | None = None
 
-    def choice(self, nonce: str) -> Choice:
+    def choice(self, nonce: str, index: int) -> Choice:
         """One choice, cut to the request's output limit as it would be spoken: thoughts, then text, then calls."""
         asked, settings = self._asked, self._settings
         left = _NO_LIMIT if asked.limit is None else asked.limit
-        wanted = self._thoughts()
-        thoughts = _first(Numbered(f"{nonce}~", wanted), left)
+        draft = self._draft(nonce) if settings.bank is None else self._recorded(nonce, index)
+        wanted = len(draft.reasoning)
+        thoughts = first(draft.reasoning, left)
         left -= len(thoughts)
-        calls: list[ToolCall] = []
+        full = draft.text
         stopped_by = None
-        tools = asked.tools_to_call(settings.tools)
-        full: Sequence[str] = Numbered(nonce, settings.preamble) if tools else self._text(nonce)
         if asked.stop:
-            full, stopped_by = _stopped(full, asked.stop)
-        text = _first(full, left)
+            full, stopped_by = until_stop(full, asked.stop, left)
+        text = first(full, left)
         wanted += len(full)
         left -= len(text)
-        for i, tool in enumerate(tools if stopped_by is None else ()):
-            arguments = _pieces(schema.text_for(tool.parameters or {"type": "object"}, f"{nonce}.t{i}"))
+        calls: list[ToolCall] = []
+        for i, (known, name, arguments) in enumerate(draft.calls if stopped_by is None else ()):
             wanted += len(arguments)
-            if said := _first(arguments, left):
-                calls.append(ToolCall(self._wire.call_id(self._draw, f"call {nonce} {i}"), tool.name, said))
+            if said := first(arguments, left):
+                call_id = known or self._wire.call_id(self._draw, f"call {nonce} {i}")
+                calls.append(ToolCall(call_id, name, said))
                 left -= len(said)
         cut = asked.limit is not None and wanted > asked.limit
-        natural = "tool_calls" if calls else "stop" if stopped_by is None else "stop_sequence"
+        natural = "tool_calls" if calls else "stop"
+        if stopped_by is not None:
+            natural = "stop_sequence"
+        elif draft.finish is not None:
+            natural = draft.finish
+        signed = thoughts or calls or settings.redacted
         return Choice(
             reasoning=thoughts,
             text=text,
@@ -185,8 +190,64 @@ class _Maker:
             stopped_by=None if cut else stopped_by,
             thoughts_shown=asked.thoughts == "shown",
             redacted=0 if asked.thoughts == "off" else settings.redacted,
-            salt=self._draw.hex(f"signature {nonce}", 24),
+            salt=self._draw.hex(f"signature {nonce}", 24) if signed else "",
         )
+
+    def usage(self, choices: Sequence[Choice]) -> Usage:
+        """What all of it is billed as."""
+        settings = self._settings
+        prompt, cached, written = self._asked.prompt_tokens, settings.cached, settings.cache_written
+        if self._row is not None:
+            told = self._row.usage
+            prompt = prompt if told.prompt_tokens is None else told.prompt_tokens
+            cached = told.cached_tokens or cached
+            written = told.cache_written_tokens or written
+        cached = min(cached, prompt)
+        return Usage(
+            prompt_tokens=prompt,
+            completion_tokens=sum(choice.tokens for choice in choices),
+            cached_tokens=cached,
+            reasoning_tokens=sum(len(choice.reasoning) for choice in choices),
+            cache_written_tokens=min(written, prompt - cached),
+        )
+
+    def _draft(self, nonce: str) -> _Draft:
+        count = self._thoughts()
+        thoughts = Numbered(f"{nonce}~", count) if count else ()
+        tools = self._asked.tools_to_call(self._settings.tools)
+        if not tools:
+            return _Draft(thoughts, self._text(nonce))
+        calls = [
+            (None, tool.name, pieces(self._json(tool.parameters or {"type": "object"}, f"{nonce}.t{i}")))
+            for i, tool in enumerate(tools)
+        ]
+        return _Draft(thoughts, Numbered(nonce, self._settings.preamble), calls)
+
+    def _recorded(self, nonce: str, index: int) -> _Draft:
+        """A row of the bank, in as many tokens as it was billed."""
+        name = str(self._settings.bank)
+        bank = self._banks.get(name)
+        if bank is None:
+            raise ChaosError(f"unknown bank {name!r}: {nearest(name, self._banks)}")
+        row = bank.pick(self._asked, self._settings.pick, self._attempt + index, self._draw, f"bank {nonce}")
+        if row is None:
+            message = f"No recorded answer of the bank '{name}' fits this request."
+            raise Refused(Problem(400, message=message, code="no_recorded_answer"))
+        if self._row is None:
+            self._row = row
+        usage = row.usage
+        told = (
+            pieces(row.reasoning)
+            if usage.reasoning_tokens is None
+            else evenly(row.reasoning, usage.reasoning_tokens)
+        )
+        texts = [row.text, *(call.text for call in row.tool_calls)]
+        if usage.completion_tokens is None:
+            said = [pieces(text) for text in texts]
+        else:
+            said = spread(texts, usage.completion_tokens - len(told))
+        calls = [(call.id, call.name, part) for call, part in zip(row.tool_calls, said[1:], strict=True)]
+        return _Draft(() if self._asked.thoughts == "off" else told, said[0], calls, row.finish)
 
     def _thoughts(self) -> int:
         if self._asked.thoughts == "off":
@@ -198,37 +259,39 @@ class _Maker:
     def _text(self, nonce: str) -> Sequence[str]:
         asked, settings = self._asked, self._settings
         if settings.text is not None:
-            return _pieces(settings.text)
+            return pieces(settings.text)
+        if settings.template is not None:
+            return pieces(self._rendered(settings.template, nonce))
         if asked.schema is not None:
-            return _pieces(schema.text_for(asked.schema, nonce))
+            return pieces(self._json(asked.schema, nonce))
         if settings.echo:
-            return _pieces("\n".join((asked.last_user_text, *map(str, asked.media))))
+            return pieces(self._varied("\n".join((asked.last_user_text, *map(str, asked.media))), nonce))
         if settings.prose is not None:
-            return _pieces(settings.prose)
-        return Numbered(nonce, self._default_tokens if settings.tokens is None else settings.tokens)
+            return pieces(self._varied(settings.prose, nonce))
+        if settings.words:
+            return Words(int(self._draw.hex(f"words {nonce}", 16), 16), self._tokens)
+        return Numbered(nonce, self._tokens)
 
+    def _json(self, wanted: object, nonce: str) -> str:
+        return schema.text_for(wanted, nonce)
 
-def _stopped(pieces: Sequence[str], stop: Sequence[str]) -> tuple[Sequence[str], str | None]:
-    """``pieces`` up to the first stop sequence in their text, and that sequence."""
-    text = "".join(pieces)
-    found = [(at, word) for word in stop if (at := text.find(word)) >= 0]
-    if not found:
-        return pieces, None
-    end, word = min(found)
-    kept: list[str] = []
-    for piece in pieces:
-        if end <= 0:
-            break
-        kept.append(piece[:end])
-        end -= len(piece)
-    return kept, word
+    def _varied(self, text: str, nonce: str) -> str:
+        return f"{text} {nonce}" if self._settings.vary else text
 
-
-def _first(pieces: Sequence[str], count: int) -> Sequence[str]:
-    if len(pieces) <= count:
-        return pieces
-    return pieces.first(count) if isinstance(pieces, Numbered) else pieces[:count]
-
-
-def _pieces(text: str) -> Sequence[str]:
-    return [text[i : i + _PIECE] for i in range(0, len(text), _PIECE)]
+    def _rendered(self, source: str, nonce: str) -> str:
+        asked = self._asked
+        values = template.Values(
+            prompt=asked.last_user_text,
+            model=asked.model,
+            nonce=nonce,
+            attempt=self._attempt,
+            key=self._key,
+            tokens=self._tokens,
+            media=[str(part) for part in asked.media],
+            tools=[tool.name for tool in asked.tools],
+        )
+        try:
+            return template.render(source, values, template.Random(self._draw, f"template {nonce}"))
+        except template.RenderError as error:
+            problem = Problem(400, message=f"The answer's template failed: {error}.", code="template_failed")
+            raise Refused(problem) from None

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import overload
 
-__all__ = ["Lazy", "Numbered", "evenly", "first", "pieces", "until_stop"]
+__all__ = ["Lazy", "Numbered", "evenly", "first", "pieces", "spread", "until_stop"]
 
 _PIECE = 6  # characters per token of text that isn't numbered
 _SCANNED = 1024  # tokens that are searched for stop sequences at once
@@ -72,6 +72,20 @@ def evenly(text: str, count: int) -> Sequence[str]:
     """``text`` in exactly ``count`` tokens; those that no character is left for are empty."""
     size = len(text)
     return [text[i * size // count : (i + 1) * size // count] for i in range(count)]
+
+
+def spread(texts: Sequence[str], count: int) -> list[Sequence[str]]:
+    """Each text in tokens, ``count`` of them in all: at least one for each text that isn't empty, and of the others as many
+    as its length makes fair."""
+    told = [text for text in texts if text]
+    rest = max(0, count - len(told))
+    size = sum(map(len, told))
+    counts: list[int] = []
+    behind = 0
+    for text in texts:
+        before, behind = behind, behind + len(text)
+        counts.append((1 if text else 0) + (rest * behind // size - rest * before // size if size else 0))
+    return [evenly(text, n) for text, n in zip(texts, counts, strict=True)]
 
 
 def first(tokens: Sequence[str], count: int) -> Sequence[str]:

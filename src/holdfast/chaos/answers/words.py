@@ -42,7 +42,7 @@ _ROUND = (
     "T N P the N V T A N, and T N V the N.",
     "D, T N V T N P the A N.",
     "When T N V the N, T A N V T N.",
-    "The N and the N D V P T N.",
+    "The N of the N D V P T N.",
     "No N V T N but the A N.",
     "P T N the N V, for the N D V the A N.",
 )
