@@ -12,9 +12,8 @@ in it spoils the first response. Beside what they do to any stream, faults mean 
 - ``wrong_type``: a message that isn't JSON. ``error_in_200``: an ``error`` event, and a failed response.
 """
 
-from holdfast.chaos.realtime.handshake import is_realtime
 from holdfast.chaos.realtime.host import Realtime
-from holdfast.chaos.realtime.session import RealtimeConnection
+from holdfast.chaos.realtime.paths import is_realtime
 from holdfast.chaos.realtime.settings import RealtimeSettings
 
-__all__ = ["Realtime", "RealtimeConnection", "RealtimeSettings", "is_realtime"]
+__all__ = ["Realtime", "RealtimeSettings", "is_realtime"]

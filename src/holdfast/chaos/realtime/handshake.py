@@ -13,6 +13,7 @@ from websockets.http11 import Request as Handshake
 from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 
+from holdfast.chaos.realtime.paths import PATHS
 from holdfast.chaos.wire.errors import Problem
 from holdfast.chaos.wire.keys import bearer
 
@@ -23,10 +24,8 @@ if TYPE_CHECKING:
 
     from holdfast.chaos.http import Request
 
-__all__ = ["Visit", "is_realtime", "shake", "visit"]
+__all__ = ["Visit", "shake", "visit"]
 
-_PATHS = {"/v1/realtime": False, "/openai/v1/realtime": True, "/openai/realtime": True}
-"""Path -> whether it is Azure's."""
 _KEY_PROTOCOL = "openai-insecure-api-key."
 _OFFERED = re.compile(rb"openai-insecure-api-key\.([^,\s]+)")
 _SPOKEN = "realtime"
@@ -42,14 +41,9 @@ class Visit(msgspec.Struct, frozen=True):
     azure: bool
 
 
-def is_realtime(path: str) -> bool:
-    """Whether ``path`` leads to a session."""
-    return path in _PATHS
-
-
 def visit(request: Request) -> Visit:
     """Read a request to one of the paths."""
-    azure = _PATHS[request.path]
+    azure = PATHS[request.path]
     if request.path == "/openai/realtime":
         model = request.argument("deployment") if request.argument("api-version") is not None else None
     else:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, cast
 
-from holdfast.chaos.realtime.handshake import shake, visit
-from holdfast.chaos.realtime.session import RealtimeConnection
 from holdfast.chaos.realtime.settings import RealtimeSettings
 from holdfast.chaos.realtime.wire import Greeting
 from holdfast.chaos.wire.base import Operation, Place
@@ -19,6 +17,7 @@ if TYPE_CHECKING:
     from holdfast.chaos.config import ChaosConfig
     from holdfast.chaos.http import Request
     from holdfast.chaos.plan import Reply, Shut
+    from holdfast.chaos.realtime.session import RealtimeConnection
     from holdfast.chaos.settings import Pace
     from holdfast.chaos.wire.base import Wire
 
@@ -66,6 +65,10 @@ class Realtime:
         self, request: Request, transport: asyncio.Transport | None = None, rest: bytes = b""
     ) -> tuple[Reply, Attempt | None] | None:
         """Let a request to a realtime path in, to a session on ``transport``; or the reply that refuses it."""
+        # Not before they are needed: websockets comes with an extra, and who uses no session needs none.
+        from holdfast.chaos.realtime.handshake import shake, visit
+        from holdfast.chaos.realtime.session import RealtimeConnection
+
         guest = visit(request)
         wire = Greeting(guest.key, guest.model or "", azure=guest.azure)
         if guest.model is None:
@@ -87,6 +90,9 @@ class Realtime:
         # Whatever else was to happen to it happens to its responses.
         attempt.entry.skipped = [*attempt.entry.skipped, *attempt.entry.faults]
         attempt.entry.faults = []
+        if attempt.ticket is not None:  # a capacity is for what is answered
+            attempt.ticket.leave()
+            attempt.ticket = None
         reply.status, reply.billing = 101, "nothing"
         self._count += 1
         session = RealtimeConnection(self, guest, attempt, self._count)

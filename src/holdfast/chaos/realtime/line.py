@@ -153,6 +153,8 @@ class Line:
                 self._size -= len(message)
                 self._protocol.send_text(message)
             self.flush()
+            if not self.clogged:
+                self._loop.call_soon(self._free)  # other responses may have waited for this message's end
 
     def _queue_served(self, parts: list[Part], served: Served, segment: int) -> None:
         data = b"".join(self._protocol.data_to_send())
@@ -166,9 +168,9 @@ class Line:
             else:
                 self.finish()
 
-    def greet(self, head: bytes, served: Served) -> None:
+    def greet(self, head: bytes) -> None:
         """The handshake's answer."""
-        self._put(_Write(head, served=served))
+        self._put(_Write(head))
 
     def _put(self, write: _Write) -> None:
         self._size += len(write.data)

@@ -102,7 +102,7 @@ class RealtimeConnection(asyncio.Protocol):
         transport.set_protocol(self)
         self.line = Line(transport, protocol, self.clock, count=self._count, free=self._free)
         self._attempt.head_sent()
-        self.line.greet(head, self._attempt.served)
+        self.line.greet(head)
         expires = self.clock.now() + self._host.settings.session_s
         self._expiry = self.clock.call_at(expires, self._expire)
         self.tell("session.created", session=self.preferences.values)
@@ -156,7 +156,7 @@ class RealtimeConnection(asyncio.Protocol):
             self._hear(self._inbox.popleft())
         if self._inbox and not self.line.full and not self.line.deaf:
             self._turn = self._loop.call_soon(self._work)
-        reading = not self._inbox or self.line.deaf
+        reading = self.line.deaf or not (self._inbox or self.line.full)
         if reading != self._reading and not self._transport.is_closing():
             self._reading = reading
             (self._transport.resume_reading if reading else self._transport.pause_reading)()
@@ -254,6 +254,8 @@ class RealtimeConnection(asyncio.Protocol):
             self._attempt.ended(end)
 
     def _expire(self) -> None:
+        if not self.line.open:  # hung, or ending already
+            return
         minutes = self._host.settings.session_s / 60
         message = f"Your session hit the maximum duration of {minutes:g} minutes."
         error = {"type": "invalid_request_error", "code": "session_expired", "message": message}

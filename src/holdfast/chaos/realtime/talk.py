@@ -57,6 +57,7 @@ class Talk:
         self._reply = attempt.reply = _spoken(reply, speech, attempt, stage.pace)
         attempt.entry.operation = "realtime"
         self._ended = False
+        self._cancelled: str | None = None
         self._speaker = Speaker(
             stage.line,
             self._reply,
@@ -74,18 +75,25 @@ class Talk:
     @property
     def in_conversation(self) -> bool:
         """Whether it adds to the conversation, as only one response at a time can."""
-        return self._speech.scene.conversation is not None
+        return self._speech.scene.conversation is not None and self._cancelled is None
 
     def start(self) -> None:
         self._speaker.start()
 
     def free(self) -> None:
         """The line has room again."""
-        self._speaker.free()
+        if self._cancelled is None or self._speaker.in_piece:
+            self._speaker.free()
+        if self._cancelled is not None and not self._ended:
+            self._break_off(self._cancelled)
 
     def cancel(self, reason: str) -> None:
-        """Break it off; the journal says that the client left it."""
-        if self._speaker.in_piece:  # a message that is half out can't be taken back
+        """Break it off, once what was written has gone; the journal says that the client left it."""
+        self._cancelled = reason
+        self._break_off(reason)
+
+    def _break_off(self, reason: str) -> None:
+        if self._stage.line.clogged or self._speaker.in_piece:  # what is half out can't be taken back
             return
         self._speaker.stop()
         self._stage.over(self)
@@ -101,6 +109,8 @@ class Talk:
             self._attempt.ended(end)
 
     def _served(self, size: int, parts: list[Part]) -> None:
+        if self._ended:
+            return
         self._speech.served(parts)
         self._attempt.served(size, parts)
 
