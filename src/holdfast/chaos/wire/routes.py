@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["WIRES", "Found", "find", "rows", "spoken"]
 
 OPENAI_CHAT = OpenAIChat()
-_AZURE = OpenAIChat(providers.AZURE)
+_AZURE = OpenAIChat(providers.AZURE, flavours.AZURE)
 _DEEPSEEK = OpenAIChat(providers.DEEPSEEK, flavours.DEEPSEEK)
 _OPENROUTER = OpenAIChat(providers.OPENROUTER, flavours.OPENROUTER)
 _EMBEDDINGS = OpenAIEmbeddings()
@@ -29,6 +29,7 @@ _AZURE_EMBEDDINGS = OpenAIEmbeddings(providers.AZURE)
 _OPENROUTER_EMBEDDINGS = OpenRouterEmbeddings(providers.OPENROUTER)
 ANTHROPIC = Anthropic()
 GEMINI = Gemini()
+_GEMINI_ARRAY = Gemini(in_array=True)
 WIRES: tuple[Wire, ...] = (OPENAI_CHAT, ANTHROPIC, GEMINI)
 
 
@@ -75,7 +76,8 @@ def _gemini(found: re.Match[str], request: Request) -> Found | None:
         case "generateContent":
             return _post(GEMINI, model=model)
         case "streamGenerateContent":
-            return _post(GEMINI, model=model, stream=True, sse=request.argument("alt") == "sse")
+            sse = request.argument("alt") == "sse"
+            return _post(GEMINI if sse else _GEMINI_ARRAY, model=model, stream=True, sse=sse)
         case "countTokens":
             return _post(GEMINI, model=model, operation="count")
         case "embedContent" | "batchEmbedContents":

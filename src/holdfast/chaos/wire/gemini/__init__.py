@@ -32,6 +32,10 @@ class Gemini:
     names: Mapping[Field, str] = {"id": "responseId", "model": "modelVersion"}
     repeats_names = True
 
+    def __init__(self, *, in_array: bool = False) -> None:
+        """``in_array``: errors stand in an array, as where a stream without ``alt=sse`` was asked for."""
+        self._error = errors.in_array if in_array else errors.error
+
     def key(self, request: Request) -> bytes | None:
         argument = request.argument("key")
         given = request.header(b"x-goog-api-key") or (argument.encode() if argument else None)
@@ -89,7 +93,7 @@ class Gemini:
         return msgspec.json.encode(models.model(name))
 
     def error(self, problem: Problem, model: str, request_id: str) -> ErrorAnswer:  # noqa: ARG002  # it has none
-        return errors.error(problem, model)
+        return self._error(problem, model)
 
     def error_event(self, error: ErrorAnswer, asked: Asked) -> bytes:  # noqa: ARG002  # framed later
-        return write.event(error.body)
+        return write.event(msgspec.json.encode(error.value))

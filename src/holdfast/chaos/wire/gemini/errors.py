@@ -11,7 +11,7 @@ from holdfast.chaos.wire.errors import PLAIN_STATUS, ErrorAnswer, Problem
 if TYPE_CHECKING:
     from holdfast.chaos.quota import Quota
 
-__all__ = ["error"]
+__all__ = ["error", "in_array"]
 
 _RPC = "type.googleapis.com/google.rpc."
 
@@ -147,6 +147,20 @@ def error(problem: Problem, model: str) -> ErrorAnswer:
     if details:
         value["details"] = details
     return ErrorAnswer(status, {"error": value})
+
+
+class _InArray(ErrorAnswer):
+    """The only element of an array."""
+
+    @property
+    def body(self) -> bytes:
+        return msgspec.json.encode([self.value])
+
+
+def in_array(problem: Problem, model: str) -> ErrorAnswer:
+    """:func:`error`, in an array."""
+    told = error(problem, model)
+    return _InArray(told.status, told.value, told.headers)
 
 
 def _words(problem: Problem) -> _Words:

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from holdfast.chaos import signature
+from holdfast.chaos.wire.openai_chat import azure_filters
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from holdfast.chaos.answer import Choice, Usage
 
-__all__ = ["DEEPSEEK", "NANO_PER_TOKEN", "OPENAI", "OPENROUTER", "Flavour"]
+__all__ = ["AZURE", "DEEPSEEK", "NANO_PER_TOKEN", "OPENAI", "OPENROUTER", "Flavour"]
 
 _encode = msgspec.json.Encoder().encode
 _FORMAT = "anthropic-claude-v1"
@@ -26,6 +27,10 @@ class Flavour:
     id_prefix = "chatcmpl-"
     head: Mapping[str, Any] = {"service_tier": "default", "system_fingerprint": "fp_chaos"}
     """What every body and chunk says."""
+    beside: Mapping[str, Any] = {}
+    """What a whole body says more."""
+    first_event = b""
+    """What a stream begins with, before any choice."""
     always_usage = False
     """Whether a stream tells its usage unasked."""
     usage_choices = b"[]"
@@ -36,7 +41,16 @@ class Flavour:
     """What a delta without a text says."""
 
     def finish(self, reason: str | None) -> dict[str, Any]:
+        """What stands beside a delta, the last one of a choice if there is a ``reason``."""
         return {"logprobs": None, "finish_reason": reason}
+
+    def opened(self) -> dict[str, Any]:
+        """What stands beside the delta that opens a choice."""
+        return self.finish(None)
+
+    def whole(self, reason: str) -> dict[str, Any]:
+        """What stands beside a whole message."""
+        return self.finish(reason)
 
     def thought(self, token: bytes) -> tuple[bytes, int]:
         """The delta that says ``token`` (JSON), and where the token stands in it."""
@@ -68,6 +82,40 @@ class Flavour:
 
     def _thoughts(self, choice: Choice) -> dict[str, Any]:
         return {"reasoning_content": "".join(choice.reasoning)} if choice.reasoning else {}
+
+
+class _Azure(Flavour):
+    """Its filters tell what they found in the prompt, and in what was said so far."""
+
+    head: Mapping[str, Any] = {"system_fingerprint": "fp_chaos"}
+    beside: Mapping[str, Any] = {"prompt_filter_results": azure_filters.PROMPT}
+    first_event = (
+        b"data: "
+        + _encode(
+            {
+                "choices": [],
+                "created": 0,
+                "id": "",
+                "model": "",
+                "object": "",
+                "prompt_filter_results": azure_filters.PROMPT,
+            }
+        )
+        + b"\n\n"
+    )
+
+    def finish(self, reason: str | None) -> dict[str, Any]:
+        told = azure_filters.DELTA if reason is None else azure_filters.at_end(reason)
+        return {"content_filter_results": told, **super().finish(reason)}
+
+    def opened(self) -> dict[str, Any]:
+        return {"content_filter_results": {}, **super().finish(None)}
+
+    def whole(self, reason: str) -> dict[str, Any]:
+        return {"content_filter_results": azure_filters.of_whole(reason), **super().finish(reason)}
+
+    def message(self, choice: Choice) -> dict[str, Any]:
+        return {"refusal": None, **self._thoughts(choice)}
 
 
 class _DeepSeek(Flavour):
@@ -152,5 +200,6 @@ def _signature(choice: Choice) -> str:
 
 
 OPENAI = Flavour()
+AZURE = _Azure()
 DEEPSEEK = _DeepSeek()
 OPENROUTER = _OpenRouter()

@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from holdfast.chaos.wire import limit_headers
+from holdfast.chaos.wire.errors import ErrorAnswer
 from holdfast.chaos.wire.keys import bearer
-from holdfast.chaos.wire.openai_chat import errors
+from holdfast.chaos.wire.openai_chat import azure_filters, errors
 from holdfast.chaos.wire.openai_chat.flavours import NANO_PER_TOKEN
 
 if TYPE_CHECKING:
     from holdfast.chaos.http import Request
     from holdfast.chaos.quota import Quota
-    from holdfast.chaos.wire.errors import ErrorAnswer, Problem
+    from holdfast.chaos.wire.errors import Problem
 
 __all__ = ["AZURE", "DEEPSEEK", "OPENAI", "OPENROUTER", "Provider"]
 
@@ -64,12 +65,20 @@ class _Azure(Provider):
         return request.header(b"api-key") or bearer(request)
 
     def headers(self, request_id: str, quota: Quota) -> dict[str, str]:
-        return {
-            "x-request-id": request_id,
-            "apim-request-id": request_id.removeprefix("req_"),
-            "x-ms-region": "Chaos",
-            **limit_headers.openai(quota),
-        }
+        return {"x-request-id": request_id, **_azure_ids(request_id), **limit_headers.openai(quota)}
+
+    def error(self, problem: Problem, model: str, request_id: str) -> ErrorAnswer:
+        error = super().error(problem, model, request_id)
+        error.headers |= _azure_ids(request_id)
+        if problem.name not in ("content_filter", "content_policy"):
+            return error
+        said = None if problem.message is None else str(error.value["error"]["message"])
+        told = azure_filters.refusal(error.status, said)
+        return ErrorAnswer(error.status, {"error": told}, error.headers)
+
+
+def _azure_ids(request_id: str) -> dict[str, str]:
+    return {"apim-request-id": request_id.removeprefix("req_"), "x-ms-region": "Chaos"}
 
 
 class _DeepSeek(Provider):

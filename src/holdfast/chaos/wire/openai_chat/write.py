@@ -34,12 +34,13 @@ def plain(answer: Answer, flavour: Flavour) -> Part:
             {
                 "index": i,
                 "message": _message(choice, flavour),
-                **flavour.finish(_FINISH.get(choice.finish, choice.finish)),
+                **flavour.whole(_FINISH.get(choice.finish, choice.finish)),
             }
             for i, choice in enumerate(answer.choices)
         ],
         "usage": flavour.usage(answer.usage),
         **flavour.head,
+        **flavour.beside,
     }
     body = _encode(value)
     at = body.index(_TEXT) + len(_TEXT) if _TEXT in body else 0
@@ -73,6 +74,8 @@ def events(answer: Answer, flavour: Flavour, *, include_usage: bool) -> Iterator
         **flavour.head,
     }
     head = _encode(common)[:-1]
+    if flavour.first_event:
+        yield Part(flavour.first_event, "frame")
     tail = b',"usage":null}\n\n' if include_usage and not flavour.always_usage else b"}\n\n"
     if len(answer.choices) == 1:
         yield from _choice_events(answer.choices[0], 0, head, tail, flavour)
@@ -92,7 +95,8 @@ def _choice_events(choice: Choice, index: int, head: bytes, tail: bytes, flavour
     after = b"," + _encode(flavour.finish(None))[1:] + b"]" + tail
     silent = choice.calls and not choice.text and not flavour.delta
     opening = b'{"role":"assistant","content":null}' if silent else b'{"role":"assistant","content":""}'
-    yield Part(before + opening + after, "role", choice=index)
+    opened = b"," + _encode(flavour.opened())[1:] + b"]" + tail
+    yield Part(before + opening + opened, "role", choice=index)
     for token in choice.reasoning:
         delta, at = flavour.thought(_encode(token))
         yield Part(before + delta + after, "reasoning", 1, token, index, len(before) + at + 1)
@@ -106,13 +110,13 @@ def _choice_events(choice: Choice, index: int, head: bytes, tail: bytes, flavour
     call_before = before + b"{" + (flavour.quiet and flavour.quiet + b",") + b'"tool_calls":['
     call_after = b"]}" + after
     for i, call in enumerate(choice.calls):
-        opened = {
+        named = {
             "index": i,
             "id": call.id,
             "type": "function",
             "function": {"name": call.name, "arguments": ""},
         }
-        yield Part(call_before + _encode(opened) + call_after, "tool", choice=index)
+        yield Part(call_before + _encode(named) + call_after, "tool", choice=index)
         for piece in call.pieces:
             said = _encode({"index": i, "function": {"arguments": piece}})
             yield Part(call_before + said + call_after, "tool", 1, piece, index)
