@@ -44,7 +44,8 @@ class Chaos:
 
     def journal(self, *, model: str | None = None, key: str | None = None, since: int = 0) -> list[Entry]:
         """The attempts so far, in order of arrival; copies. An answer that the caller has whole is written down as ended."""
-        self._call(lambda: None)  # the loop's turn in which the last bytes went is over
+        if not self._loop.is_closed():
+            self._call(lambda: None)  # the loop's turn in which the last bytes went is over
         return self._server.journal.entries(model=model, key=key, since=since)
 
     def wait_for(self, predicate: Callable[[list[Entry]], Any], timeout: float = 5.0) -> list[Entry]:
