@@ -11,25 +11,32 @@ import asyncio
 import copy
 import threading
 import time
+from bisect import bisect_left, bisect_right
 from collections import deque
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
 from holdfast.chaos.answer import Usage
+from holdfast.chaos.journal_file import JournalFile
+from holdfast.chaos.stats import Stats
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from holdfast.chaos.config import ChaosConfig
+    from holdfast.chaos.journal_filter import Filter
 
 __all__ = ["End", "Entry", "Journal", "Texts"]
 
 End = Literal["complete", "reset_by_us", "closed_by_us", "half_closed_by_us", "client_left"]
+_ALIKE = 1024  # bytes that an entry takes beside its texts, about
 
 
-class Entry(msgspec.Struct):
+class Entry(msgspec.Struct, gc=False):
     """One attempt. Times ending in ``_wall_ns`` are since 1970, in ``_ns`` on the monotonic clock."""
+
+    # Without gc: it holds no cycles, and a full journal would be walked through at each collection.
 
     seq: int
     arrived_wall_ns: int
@@ -41,7 +48,7 @@ class Entry(msgspec.Struct):
     wire: str
     """The format that it was understood as."""
     operation: str
-    """answer or count."""
+    """answer, count or embed."""
     headers: dict[str, str]
     """Lower-case names; credentials are masked."""
     key_sha256: str | None
@@ -84,16 +91,25 @@ class Entry(msgspec.Struct):
     ended_wall_ns: int | None = None
     client_closed_ns: int | None = None
     """When the client was seen to leave."""
+    arrived_s: float = 0.0
+    """Seconds since the start (or the last reset) on the server's clock, which may be moved by hand."""
+    client: str | None = None
+    """Address and port that it came from."""
+    content_type: str | None = None
+    """Of the reply; None: it has none."""
+    kept: bool | None = None
+    """Whether the connection was left open for another request; None: still running."""
 
     @property
     def weight(self) -> int:
+        """About what it takes in memory, in bytes."""
         return (
-            self.head_size
+            _ALIKE
+            + self.head_size
             + len(self.body)
             + len(self.text)
             + len(self.reasoning)
             + len(self.arguments)
-            + 1024
         )
 
 
@@ -123,16 +139,37 @@ class Journal:
     def __init__(self, config: ChaosConfig) -> None:
         self._entries: deque[Entry] = deque()
         self._changed = threading.Condition()
+        self._waiting = 0
         self._listeners: list[Callable[[], None]] = []
+        self._followers: list[Callable[[int], None]] = []
         self._most = config.journal_entries
         self._most_bytes = config.journal_bytes
         self._bytes = 0
         self._seq = 0
+        self._stats = Stats(time.monotonic_ns())
+        self._file = None if config.journal_file is None else JournalFile(config.journal_file)
         self.dropped = 0
-        """Entries given up to stay within the bounds."""
+        """Entries given up to stay within the bounds, since the last reset."""
+
+    def open(self) -> None:
+        """Open the file that attempts are appended to, if there is to be one. Raises OSError with its name."""
+        if self._file is not None:
+            self._file.open()
+
+    def close_file(self) -> None:
+        """What ends from now on isn't written to the file."""
+        if self._file is not None:
+            self._file.close()
+
+    # Written by the server, on its loop.
 
     def next_seq(self) -> int:
         self._seq += 1
+        return self._seq
+
+    @property
+    def last_seq(self) -> int:
+        """The number of the newest attempt, whether it is still here or not; 0: there was none."""
         return self._seq
 
     def add(self, entry: Entry) -> None:
@@ -140,13 +177,13 @@ class Journal:
         with self._changed:
             self._entries.append(entry)
             self._bytes += entry.weight
+            self._stats.arrived(entry)
             self._trim()
             self._tell()
 
     def close(self, entry: Entry, end: End, usage: Usage, texts: Texts, now_ns: int) -> None:
         """The exchange is over. Readers see all of this change or nothing of it."""
         with self._changed:
-            before = entry.weight
             entry.usage = usage
             entry.text, entry.reasoning, entry.arguments = (
                 texts.said("text"),
@@ -158,9 +195,73 @@ class Journal:
                 entry.client_closed_ns = now_ns
             entry.end = end
             if self._entries and entry.seq >= self._entries[0].seq:  # else it was given up, or reset away
-                self._bytes += entry.weight - before
+                self._bytes += len(entry.text) + len(entry.reasoning) + len(entry.arguments)
                 self._trim()
+            self._stats.ended(entry, now_ns)
+            if self._file is not None:
+                self._file.append(entry)
+            for follower in self._followers:
+                follower(entry.seq)
             self._tell()
+
+    def reset(self) -> None:
+        """Forget all entries and counts. Running attempts go on unseen."""
+        with self._changed:
+            self._entries.clear()
+            self._bytes = 0
+            self.dropped = 0
+            self._stats.reset(time.monotonic_ns())
+            self._tell()
+
+    # Read on the server's loop, without copies.
+
+    def scan(
+        self, where: Filter, at: int, *, newest: bool = False, most: int = 64, look_at: int = 512
+    ) -> tuple[list[Entry], int | None]:
+        """Up to ``most`` entries that fit, from number ``at`` on (``newest``: downward), after a look at so many.
+
+        Also returns the number to go on from; None: that were all. The entries are the journal's own.
+        """
+        found: list[Entry] = []
+        entries = self._entries
+        index = bisect_right(entries, at, key=_seq) - 1 if newest else bisect_left(entries, at, key=_seq)
+        stop, step = (-1, -1) if newest else (len(entries), 1)
+        for i in range(index, stop, step):
+            entry = entries[i]
+            if len(found) >= most or look_at <= 0:
+                return found, entry.seq
+            look_at -= 1
+            if where.fits(entry):
+                found.append(entry)
+        return found, None
+
+    def find(self, seq: int) -> Entry | None:
+        """The entry with that number, the journal's own; None: it isn't here (any more)."""
+        index = bisect_left(self._entries, seq, key=_seq)
+        if index == len(self._entries) or self._entries[index].seq != seq:
+            return None
+        return self._entries[index]
+
+    def running(self) -> frozenset[int]:
+        """The numbers of the attempts that run now (less those from before the last reset)."""
+        return frozenset(self._stats.running)
+
+    def follow(self, ended: Callable[[int], None]) -> Callable[[], None]:
+        """``ended`` is called with the number of each attempt that ends from now on. Returns what stops it."""
+        self._followers.append(ended)
+        return lambda: self._followers.remove(ended)
+
+    # Read from anywhere.
+
+    def stats(self, *, shares: bool = True) -> dict[str, Any]:
+        """What was counted since the last reset; see :meth:`Stats.told`."""
+        with self._changed:
+            told = self._stats.told(time.monotonic_ns(), shares=shares)
+            told["journal"] = {"entries": len(self._entries), "bytes": self._bytes, "dropped": self.dropped}
+            told["dropped"] = self.dropped
+            if self._file is not None:
+                told["journal"]["file"] = self._file.told()
+            return told
 
     def entries(self, *, model: str | None = None, key: str | None = None, since: int = 0) -> list[Entry]:
         """Copies of the entries with ``seq`` > ``since``, of that model and script key."""
@@ -173,13 +274,6 @@ class Journal:
                 and (key is None or entry.script_key == key)
             ]
 
-    def reset(self) -> None:
-        """Forget all entries. Running attempts go on unseen."""
-        with self._changed:
-            self._entries.clear()
-            self._bytes = 0
-            self._tell()
-
     def wait_for(self, predicate: Callable[[list[Entry]], Any], timeout: float = 5.0) -> list[Entry]:
         """Block this thread until ``predicate(entries)`` holds; then those entries. Raises TimeoutError.
 
@@ -187,9 +281,15 @@ class Journal:
         """
         until = time.monotonic() + timeout
         with self._changed:
-            while not predicate(entries := self.entries()):
-                if not self._changed.wait(max(0.0, until - time.monotonic())):
-                    raise TimeoutError(f"the journal did not get there in {timeout} s; it holds {entries!r}")
+            self._waiting += 1
+            try:
+                while not predicate(entries := self.entries()):
+                    if not self._changed.wait(max(0.0, until - time.monotonic())):
+                        raise TimeoutError(
+                            f"the journal did not get there in {timeout} s; it holds {entries!r}"
+                        )
+            finally:
+                self._waiting -= 1
             return entries
 
     async def until(self, predicate: Callable[[list[Entry]], Any], timeout: float = 5.0) -> list[Entry]:
@@ -213,11 +313,16 @@ class Journal:
                 self._listeners.remove(listener)
 
     def _tell(self) -> None:
-        self._changed.notify_all()
+        if self._waiting:  # notifying nobody costs a microsecond
+            self._changed.notify_all()
         for listener in self._listeners:
             listener()
 
     def _trim(self) -> None:
-        while self._entries and (len(self._entries) > self._most or self._bytes > self._most_bytes):
+        while (len(self._entries) > self._most or self._bytes > self._most_bytes) and self._entries:
             self._bytes -= self._entries.popleft().weight
             self.dropped += 1
+
+
+def _seq(entry: Entry) -> int:
+    return entry.seq
