@@ -4,6 +4,7 @@ import base64
 import json
 import math
 import struct
+from itertools import islice
 from pathlib import Path
 
 import httpx2
@@ -13,9 +14,16 @@ from google import genai
 from google.genai import errors, types
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.chaos.raw import Seen, ask, is_silent, receive, send
+from tests.unit.chaos.raw import Seen, arrived, ask, is_silent, receive, send
 
 from holdfast.chaos import FAULTS, ChaosConfig, run_chaos
+from holdfast.chaos.answer import compose
+from holdfast.chaos.chat import healthy
+from holdfast.chaos.draws import Draw
+from holdfast.chaos.plan import Context
+from holdfast.chaos.quota import Quota
+from holdfast.chaos.settings import AnswerSettings
+from holdfast.chaos.wire.routes import find
 from holdfast.chaos.wire.vectors import as_base64, vector
 
 HERE = Path(__file__).parent / "recordings"
@@ -373,28 +381,36 @@ def embedded(port: int, path: str) -> Seen:
         return receive(sock)
 
 
-SILENT = ("hang", "stall")
-CLEAN = {"segments", "slow", "no_finish", "comments", "crlf"}
+@pytest.mark.parametrize("path", ["/v1/embeddings", SINGLE])
+@pytest.mark.parametrize("name", [name for name, fault in FAULTS.items() if fault.plain])
+def test_every_plain_fault_can_spoil_one(name, path):
+    body = {"content": content("a")} if path == SINGLE else {"model": "g", "input": "a"}
+    request = arrived(path, json.dumps(body).encode())
+    found = find(request)
+    asked = found.wire.read(request, found.place)
+    draw = Draw(0, name, 1)
+    answer = compose(asked, AnswerSettings(), 5, draw, found.wire, found.place.operation)
+    context = Context(found.wire, asked, answer, draw, "req_1")
+    fault = FAULTS[name]
+    reply = fault.apply(healthy(context, Quota()), fault.settings(), context)
+    assert all(isinstance(part.data, bytes) for part in islice(reply.parts, 50))
+
+
+SPOILT = (
+    "cut", "empty", "error_in_200", "malformed", "no_usage", "reset", "status", "truncate", "wrong_type", "bad_utf8",
+)  # fmt: skip  # a list reads better packed
+HARMLESS = ("segments", "slow=0", "huge=0.2", "no_finish")
 
 
 @pytest.mark.parametrize("path", ["/v1/embeddings", SINGLE])
-@pytest.mark.parametrize(
-    "name", [name for name, fault in FAULTS.items() if fault.plain and name not in SILENT]
-)
-def test_every_plain_fault(chaos, name, path):
-    chaos.script("g", "ok")
-    healthy = json.loads(embedded(chaos.port, path).body)
-    chaos.script("g", "huge=0.2" if name == "huge" else "slow=0" if name == "slow" else name)
-    seen = embedded(chaos.port, path)
+@pytest.mark.parametrize("script", [*SPOILT, *HARMLESS])
+def test_faults_on_the_socket(chaos, script, path):
+    chaos.script("g", f"ok; {script}")
+    healthy, seen = (embedded(chaos.port, path) for _ in range(2))
     entry = last(chaos)
-    assert (entry.faults, entry.skipped, entry.operation) == ([name], [], "embed")
-    spoilt = (
-        seen.end != "complete"
-        or seen.status != 200
-        or not _is_json(seen.body)
-        or json.loads(seen.body) != healthy
-    )
-    assert spoilt == (name not in CLEAN and name != "huge")
+    assert (entry.faults, entry.skipped, entry.operation) == ([script.partition("=")[0]], [], "embed")
+    spoilt = seen.end != "complete" or seen.status != 200 or _value(seen.body) != _value(healthy.body)
+    assert spoilt == (script in SPOILT)
 
 
 @pytest.mark.parametrize("path", ["/v1/embeddings", SINGLE])
@@ -429,9 +445,8 @@ def test_usage_missing(chaos):
     assert set(json.loads(embedded(chaos.port, SINGLE).body)) == {"embedding"}
 
 
-def _is_json(body: bytes) -> bool:
+def _value(body: bytes) -> object:
     try:
-        json.loads(body)
+        return json.loads(body)
     except ValueError:
-        return False
-    return True
+        return None

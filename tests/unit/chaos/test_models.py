@@ -158,6 +158,7 @@ def test_one_by_its_id(chaos, path, headers):
 )
 def test_what_no_provider_has(chaos, path, headers):
     assert get(chaos, path, **headers).status_code == 404
+    assert httpx2.post(chaos.url + path, headers=headers).status_code == 404, "not 405: nothing is there"
 
 
 def test_an_encoded_id(chaos):

@@ -43,12 +43,16 @@ def anthropic(quota: Quota) -> Mapping[str, str]:
 
 
 def _anthropic_group(name: str, limit: int, left: int, reset_s: float) -> dict[str, str]:
-    reset = _BEGIN + timedelta(seconds=math.ceil(reset_s))
     return {
         f"anthropic-ratelimit-{name}-limit": str(limit),
         f"anthropic-ratelimit-{name}-remaining": str(left),
-        f"anthropic-ratelimit-{name}-reset": f"{reset:%Y-%m-%dT%H:%M:%SZ}",
+        f"anthropic-ratelimit-{name}-reset": _instant(math.ceil(reset_s)),
     }
+
+
+@lru_cache(256)
+def _instant(seconds: int) -> str:
+    return f"{_BEGIN + timedelta(seconds=seconds):%Y-%m-%dT%H:%M:%SZ}"
 
 
 @lru_cache(256)
