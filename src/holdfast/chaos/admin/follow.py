@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from holdfast.chaos.journal_rows import line
 from holdfast.chaos.plan import FOREVER, Part, Reply
 
@@ -29,7 +31,9 @@ class Follower:
 
     def __init__(self, journal: Journal, where: Filter, limit: int | None, *, events: bool) -> None:
         self._journal = journal
-        self._where = where
+        self._past = where
+        self._where = msgspec.structs.replace(where, since=0)
+        """Whatever ends from now on is news, also where it arrived before."""
         self._left = limit
         self._events = events
         self._ended: deque[int] = deque()
@@ -63,9 +67,9 @@ class Follower:
             self._wake()
 
     def _parts(self) -> Iterator[Part]:
-        at: int | None = self._where.since + 1
+        at: int | None = self._past.since + 1
         while at is not None and at <= self._last and self._left != 0:
-            found, at = self._journal.scan(self._where, at)
+            found, at = self._journal.scan(self._past, at)
             ended = (e for e in found if e.seq <= self._last and e.end is not None and e.seq not in self._ran)
             yield from self._told(ended)
         while self._left != 0:

@@ -142,8 +142,8 @@ ENDPOINTS = (
         "GET",
         "/admin/journal",
         _list,
-        "a JSON array of attempts; see [filters](#journal). With `?follow=true` those so far and then each as it ends, "
-        "as JSON lines (server-sent events where `Accept` asks for them)",
+        "a JSON array of attempts; see [filters](#journal). With `?follow=true` those that have ended (after `since`) and "
+        "then each as it ends, as JSON lines (server-sent events where `Accept` asks for them)",
         _ARGUMENTS,
     ),
     Endpoint("GET", "/admin/journal/{number}", _one, "one attempt"),
