@@ -11,6 +11,8 @@ from holdfast.chaos.wire.base import Place
 from holdfast.chaos.wire.gemini import Gemini
 from holdfast.chaos.wire.openai_chat import OpenAIChat, flavours, providers
 from holdfast.chaos.wire.openai_embeddings import OpenAIEmbeddings, OpenRouterEmbeddings
+from holdfast.chaos.wire.openai_responses import OpenAIResponses
+from holdfast.chaos.wire.openai_responses import flavours as responding
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,10 +29,14 @@ _OPENROUTER = OpenAIChat(providers.OPENROUTER, flavours.OPENROUTER)
 _EMBEDDINGS = OpenAIEmbeddings()
 _AZURE_EMBEDDINGS = OpenAIEmbeddings(providers.AZURE)
 _OPENROUTER_EMBEDDINGS = OpenRouterEmbeddings(providers.OPENROUTER)
+OPENAI_RESPONSES = OpenAIResponses()
+_AZURE_RESPONSES = OpenAIResponses(providers.AZURE, responding.AZURE)
+_DEEPSEEK_RESPONSES = OpenAIResponses(providers.DEEPSEEK, responding.DEEPSEEK)
+_OPENROUTER_RESPONSES = OpenAIResponses(providers.OPENROUTER, responding.OPENROUTER)
 ANTHROPIC = Anthropic()
 GEMINI = Gemini()
 _GEMINI_ARRAY = Gemini(in_array=True)
-WIRES: tuple[Wire, ...] = (OPENAI_CHAT, ANTHROPIC, GEMINI)
+WIRES: tuple[Wire, ...] = (OPENAI_CHAT, OPENAI_RESPONSES, ANTHROPIC, GEMINI)
 
 
 class Found(NamedTuple):
@@ -53,6 +59,11 @@ _EXACT = {
     "/chat/completions": _post(_DEEPSEEK),
     "/api/v1/chat/completions": _post(_OPENROUTER),
     "/openai/v1/chat/completions": _post(_AZURE),
+    "/v1/responses": _post(OPENAI_RESPONSES),
+    "/v1/responses/input_tokens": _post(OPENAI_RESPONSES, operation="count"),
+    "/responses": _post(_DEEPSEEK_RESPONSES),
+    "/api/v1/responses": _post(_OPENROUTER_RESPONSES),
+    "/openai/v1/responses": _post(_AZURE_RESPONSES),
     "/v1/embeddings": _post(_EMBEDDINGS, operation="embed"),
     "/api/v1/embeddings": _post(_OPENROUTER_EMBEDDINGS, operation="embed"),
     "/openai/v1/embeddings": _post(_AZURE_EMBEDDINGS, operation="embed"),
@@ -68,6 +79,10 @@ def _deployment(found: re.Match[str], request: Request) -> Found | None:
     if found["operation"] == "embeddings":
         return _post(_AZURE_EMBEDDINGS, model=model, operation="embed")
     return _post(_AZURE, model=model)
+
+
+def _azure_responses(_found: re.Match[str], request: Request) -> Found | None:
+    return None if request.argument("api-version") is None else _post(_AZURE_RESPONSES)
 
 
 def _gemini(found: re.Match[str], request: Request) -> Found | None:
@@ -131,6 +146,12 @@ _PATTERNS = (
         f"{OPENAI_CHAT.name}, {OpenAIEmbeddings.name}",
         re.compile(r"/openai/deployments/(?P<model>[^/]+)/(?P<operation>chat/completions|embeddings)"),
         _deployment,
+    ),
+    _Pattern(
+        "POST /openai/responses?api-version=…",
+        OPENAI_RESPONSES.name,
+        re.compile(r"/openai/responses"),
+        _azure_responses,
     ),
     _Pattern(
         "POST /v1beta/models/{model}:generateContent, :streamGenerateContent, :countTokens, :embedContent, "
