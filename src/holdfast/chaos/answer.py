@@ -273,7 +273,7 @@ class _Maker:
         return Numbered(nonce, self._tokens)
 
     def _json(self, wanted: object, nonce: str) -> str:
-        return schema.text_for(wanted, nonce)
+        return schema.text_for(wanted, nonce, vary=self._settings.vary)
 
     def _varied(self, text: str, nonce: str) -> str:
         return f"{text} {nonce}" if self._settings.vary else text

@@ -10,7 +10,6 @@ import pytest
 from pydantic import BaseModel
 
 from holdfast.chaos import ChaosConfig, run_chaos
-from holdfast.chaos.schema import SchemaError, value_for
 
 TOOLS = [
     {"type": "function", "function": {"name": name, "parameters": {
@@ -272,52 +271,3 @@ def test_garbage_is_400(chaos, body):
         chaos.base_url + "/chat/completions", content=body, headers={"authorization": "Bearer secret"}
     )
     assert (answer.status_code, answer.json()["error"]["type"]) == (400, "invalid_request_error")
-
-
-@pytest.mark.parametrize(
-    ("schema", "value"),
-    [
-        ({"type": "integer", "minimum": 5, "multipleOf": 4}, 8),
-        ({"type": "number", "exclusiveMaximum": 1}, 0.5),
-        ({"type": "integer", "maximum": -3}, -3),
-        ({"type": ["null", "boolean"]}, True),
-        ({"enum": ["b", "a"]}, "b"),
-        ({"const": 3}, 3),
-        ({"anyOf": [{"type": "null"}, {"type": "string", "maxLength": 2}]}, "n:"),
-        ({"type": "array", "minItems": 3, "items": {"type": "null"}}, [None] * 3),
-        (
-            {"allOf": [{"$ref": "#/$defs/a"}], "$defs": {"a": {"type": "string", "format": "date"}}},
-            "2025-01-31",
-        ),
-    ],
-)
-def test_values_follow_their_schema(schema, value):
-    assert value_for(schema, "n") == value
-
-
-@pytest.mark.parametrize(
-    "schema",
-    [
-        {"$ref": "#"},
-        {"$ref": "http://elsewhere"},
-        {"type": "martian"},
-        {"properties": 3},
-        {"type": "object", "required": 3, "properties": {"a": {}}},
-        {"type": "integer", "multipleOf": 0},
-        {"type": "string", "minLength": 10**9},
-        {
-            "$defs": {"a": {"type": "array", "minItems": 100, "items": {"$ref": "#/$defs/a"}}},
-            "$ref": "#/$defs/a",
-        },
-        7,
-    ],
-)
-def test_impossible_schemas_are_errors_and_end(schema):
-    with pytest.raises(SchemaError):
-        value_for(schema, "n")
-
-
-def test_a_schema_that_multiplies_ends_by_count_not_by_memory():
-    node = {"type": "object", "properties": {str(i): {"$ref": "#/$defs/n"} for i in range(150)}}
-    with pytest.raises(SchemaError, match="more than 10000 values"):
-        value_for({"$defs": {"n": node}, "$ref": "#/$defs/n"}, "n")
