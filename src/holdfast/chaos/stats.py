@@ -134,6 +134,7 @@ class Stats:
             kinds.add(_kind(entry), 1)
         running = self._running.values()
         told: dict[str, Any] = {
+            "now_ns": now_ns,
             "since_reset_s": (now_ns - self._since_ns) / 1e9,
             "attempts": self._arrivals,
             "running": len(running),
