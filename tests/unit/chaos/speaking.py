@@ -29,6 +29,8 @@ class Speaker:
     def body(self, prompt: str, *, stream: bool, **more: Any) -> bytes:
         if self.name.startswith("gemini"):
             value: dict[str, Any] = {"contents": [{"role": "user", "parts": [{"text": prompt}]}]}
+        elif self.name == "openai_responses":
+            value = {"model": "m", "stream": stream, "input": [{"role": "user", "content": prompt}]}
         else:
             value = {"model": "m", "stream": stream, "messages": [{"role": "user", "content": prompt}]}
             if self.name == "anthropic":
@@ -55,6 +57,11 @@ class Speaker:
             case "openai_chat":
                 choice = (value.get("choices") or [{}])[0]
                 return (choice.get("delta") or choice.get("message") or {}).get("content") or ""
+            case "openai_responses":
+                items = value.get("output") or ()
+                parts = [part for item in items for part in item.get("content", ()) if item["type"] == "message"]
+                delta = value["delta"] if value.get("type") == "response.output_text.delta" else ""
+                return delta + "".join(part["text"] for part in parts)
         candidate = (value.get("candidates") or [{}])[0]
         return "".join(part.get("text") or "" for part in candidate.get("content", {}).get("parts", ()))
 
@@ -68,13 +75,16 @@ class Speaker:
 
 
 def _finish(value: dict[str, Any]) -> str | None:
-    inner = value.get("delta") or {}
+    inner = value["delta"] if isinstance(value.get("delta"), dict) else {}
+    response = value.get("response") or value
+    status = response.get("status")
     first = (value.get("choices") or value.get("candidates") or [{}])[0]
     return (
         value.get("stop_reason")
         or inner.get("stop_reason")
         or first.get("finish_reason")
         or first.get("finishReason")
+        or (status if status in ("completed", "incomplete") else None)
     )
 
 
@@ -94,6 +104,7 @@ SPEAKERS = {
     "openrouter": Speaker(
         "openai_chat", "/api/v1/chat/completions", "/api/v1/chat/completions", {}, "[DONE]"
     ),
+    "responses": Speaker("openai_responses", "/v1/responses", "/v1/responses", {}, None),
     "anthropic": Speaker("anthropic", "/v1/messages", "/v1/messages", _VERSION, "message_stop"),
     "gemini": Speaker(
         "gemini",
