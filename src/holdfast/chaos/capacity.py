@@ -58,6 +58,7 @@ class _Places:
         self._of = of
         self._running = 0
         self._queue: OrderedDict[Ticket, None] = OrderedDict()
+        self._moving = False
 
     @property
     def idle(self) -> bool:
@@ -85,10 +86,17 @@ class _Places:
 
     def move_up(self, capacity: Capacity | None) -> None:
         """Give free places to those who wait."""
-        while self._queue and (capacity is None or self._running < capacity.concurrent):
-            ticket, _ = self._queue.popitem(last=False)
-            self._running += 1
-            ticket.enter()
+        # An answer that is over at once leaves before ``enter`` returns: its place is given on here, not one call deeper.
+        if self._moving:
+            return
+        self._moving = True
+        try:
+            while self._queue and (capacity is None or self._running < capacity.concurrent):
+                ticket, _ = self._queue.popitem(last=False)
+                self._running += 1
+                ticket.enter()
+        finally:
+            self._moving = False
 
 
 class Places:

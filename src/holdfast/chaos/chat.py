@@ -19,18 +19,19 @@ from holdfast.chaos.plan import Context, Reply, whole
 from holdfast.chaos.quota import Quota
 from holdfast.chaos.rate_limits import Meter, Refusal
 from holdfast.chaos.rules import script_key
-from holdfast.chaos.script import Step, parse
+from holdfast.chaos.script import parse
 from holdfast.chaos.wire.errors import Problem, Refused
 
 if TYPE_CHECKING:
     from holdfast.chaos.answer import Answer
     from holdfast.chaos.book import Book
-    from holdfast.chaos.capacity import Places, Ticket
+    from holdfast.chaos.capacity import Capacity, Places, Ticket
     from holdfast.chaos.config import ChaosConfig
     from holdfast.chaos.http import Request
     from holdfast.chaos.journal import End, Journal
     from holdfast.chaos.plan import Part
     from holdfast.chaos.rules import Rules
+    from holdfast.chaos.script import Script, Step
     from holdfast.chaos.wire.base import Place, Wire
 
 __all__ = ["Chat"]
@@ -84,12 +85,14 @@ class Attempt:
             self._texts.add("tool", call.arguments)
 
     def ended(self, end: End) -> None:
-        if self.ticket is not None:
-            self.ticket.leave()
         self._journal.close(self.entry, end, self._billed(), self._texts, time.monotonic_ns())
+        if self.ticket is not None:  # last: whose turn it is then, may be answered before this call returns
+            self.ticket.leave()
 
     def _billed(self) -> Usage:
         if self.answer is None or self.reply is None or self.reply.billing == "nothing":
+            return _NOTHING
+        if self.ticket is not None and not self.ticket.running:  # it left while it waited: nothing was begun
             return _NOTHING
         whole_usage = self.answer.usage
         if self.reply.billing == "whole" and self.reply.status is not None:
@@ -115,6 +118,7 @@ class Chat:
         self._places = places
         self._meter: Meter | None = None
         self._config: ChaosConfig = config
+        self._refusing: tuple[Capacity, Script] | None = None
         self.configure(config, rules)
 
     def configure(self, config: ChaosConfig, rules: Rules) -> None:
@@ -122,6 +126,7 @@ class Chat:
         if self._meter is None or config.limits != self._config.limits:
             self._meter = None if config.limits is None else Meter(config.limits)
         self._config = config
+        self._refusing = None
         self._rules = rules
         self._keys = [key.encode() for key in (*config.api_keys, *config.keys)] if config.api_keys else []
 
@@ -218,23 +223,33 @@ class Chat:
                     context, taken, retry_after=config.limits is None or config.limits.retry_after
                 )
             quota = taken
-        reply = _count(context, quota) if place.operation == "count" else healthy(context, quota)
-        reply = _spoiled(reply, step, context, entry)
-        if self._places.capacity is not None and (reply.status is None or reply.status < 400):
-            return self._placed(reply, context, attempt, api_key, quota)
+        reply = _spoiled(_made(context, quota, entry.operation), step, context, entry)
+        capacity = self._places.capacity
+        if capacity is not None and (reply.status is None or reply.status < 400):
+            return self._placed(reply, capacity, context, attempt, api_key, quota)
         return reply
 
-    def _placed(self, reply: Reply, context: Context, attempt: Attempt, api_key: str, quota: Quota) -> Reply:
+    def _placed(
+        self, reply: Reply, capacity: Capacity, context: Context, attempt: Attempt, api_key: str, quota: Quota
+    ) -> Reply:
         """The reply in its turn; or, where there is no room left to wait in, what is said then."""
-        capacity = self._places.capacity
         ticket = self._places.ask(context.asked.model, api_key)
         if ticket is not None:
             attempt.ticket = ticket
             reply.wait = ticket.wait
             return reply
-        attempt.entry.rule = "capacity"
-        beyond = parse(capacity.beyond, self._config.pace).step(1) if capacity is not None else Step()
-        return _spoiled(healthy(context, quota), beyond, context, attempt.entry)
+        entry = attempt.entry
+        entry.rule, entry.faults, entry.skipped = "capacity", [], []
+        # A draw of its own: the one of the attempt's script has decided already that it may ask for a place.
+        step = self._beyond(capacity).step(1)
+        step = step.chosen(self._config.seed, f"{entry.script_key}\0beyond", entry.attempt or 1)
+        return _spoiled(_made(context, quota, entry.operation), step, context, entry)
+
+    def _beyond(self, capacity: Capacity) -> Script:
+        """What is said where the queue is full, read once for each capacity."""
+        if self._refusing is None or self._refusing[0] is not capacity:
+            self._refusing = capacity, parse(capacity.beyond, self._config.pace)
+        return self._refusing[1]
 
 
 def healthy(context: Context, quota: Quota) -> Reply:
@@ -248,7 +263,10 @@ def healthy(context: Context, quota: Quota) -> Reply:
     return Reply(200, headers, (part,), length=len(part.data), billing="whole")
 
 
-def _count(context: Context, quota: Quota) -> Reply:
+def _made(context: Context, quota: Quota, operation: str) -> Reply:
+    """The reply as it is before anything goes wrong, whatever was asked for."""
+    if operation != "count":
+        return healthy(context, quota)
     wire = context.wire
     reply = whole(200, wire.count(context.asked), wire.json_type)
     reply.headers.update(wire.headers(context.asked, context.request_id, quota))

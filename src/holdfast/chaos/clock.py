@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 __all__ = ["Clock", "HandClock", "LoopClock", "Timer"]
 
 
+_SLACK = 1e-9  # seconds; ten times 0.1 is 1, whatever floats make of it
+
+
 class Timer(Protocol):
     """A call that is yet to come."""
 
@@ -60,6 +63,7 @@ class HandClock:
 
     def __init__(self) -> None:
         self._now = 0.0
+        self._moving = asyncio.Lock()
         self._order = itertools.count()
         self._planned: list[tuple[float, int, _Planned]] = []
 
@@ -75,19 +79,21 @@ class HandClock:
         """Let ``seconds`` pass, and make the calls that fall due, each at its time; returns how many.
 
         Between two of them the event loop has its turns, so that what a call sets off on sockets happens before the next.
+        Who asks while time is passing has it pass after that.
         """
-        until = self._now + seconds
-        made = 0
-        await _settled()
-        while self._planned and self._planned[0][0] <= until:
-            when, _, planned = heapq.heappop(self._planned)
-            self._now = max(self._now, when)
-            if planned.call is not None:
-                planned.call()
-                made += 1
-                await _settled()
-        self._now = until
-        return made
+        async with self._moving:
+            until = self._now + seconds
+            made = 0
+            await _settled()
+            while self._planned and self._planned[0][0] <= until + _SLACK:
+                when, _, planned = heapq.heappop(self._planned)
+                self._now = max(self._now, when)
+                if planned.call is not None:
+                    planned.call()
+                    made += 1
+                    await _settled()
+            self._now = max(self._now, until)
+            return made
 
 
 async def _settled() -> None:

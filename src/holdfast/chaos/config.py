@@ -16,7 +16,7 @@ from holdfast.chaos.errors import ChaosError, nearest
 from holdfast.chaos.limits import Bytes, Count, Positive
 from holdfast.chaos.rate_limits import Limits
 from holdfast.chaos.rules import Rules
-from holdfast.chaos.script import parse, rates
+from holdfast.chaos.script import Script, parse, rates
 from holdfast.chaos.settings import AnswerSettings, Pace
 from holdfast.chaos.timeline import Window
 
@@ -92,14 +92,13 @@ class ChaosConfig(msgspec.Struct, frozen=True):
         for table in ("scripts", "routes", "keys", "markers"):
             for name, source in getattr(self, table).items():
                 _check(f"{table}.{'***' if table == 'keys' else name}", source)
-        if self.capacity is not None:
-            _check("capacity.beyond", self.capacity.beyond)
+        _check_capacity("capacity", self.capacity)
+        _check_rates("rates", self.rates)
         for i, window in enumerate(self.timeline):
             if window.script is not None:
                 _check(f"timeline[{i}].script", window.script)
-        _check_rates("rates", self.rates)
-        for i, window in enumerate(self.timeline):
             _check_rates(f"timeline[{i}].rates", window.rates)
+            _check_capacity(f"timeline[{i}].capacity", window.capacity)
         Rules(self)
 
     @classmethod
@@ -191,11 +190,18 @@ def _even(values: dict[str, Any]) -> dict[str, Any]:
     return {**values, "rates": even}
 
 
-def _check(name: str, source: Any) -> None:
+def _check(name: str, source: Any) -> Script:
     try:
-        parse(source)
+        return parse(source)
     except ChaosError as error:
         raise ChaosError(f"{name}: {error}") from None
+
+
+def _check_capacity(name: str, capacity: Capacity | None) -> None:
+    if capacity is not None and len(_check(f"{name}.beyond", capacity.beyond).steps) > 1:
+        raise ChaosError(
+            f"{name}.beyond: one step is for all who find the queue full, not a script of several"
+        )
 
 
 def _check_rates(name: str, table: dict[str, Any]) -> None:

@@ -4,7 +4,8 @@ A burst of length L is drawn once for each block of L attempts of a key (1 to L,
 alternative, or none does. So an alternative of 5 % in bursts of 8 spoils 5 % of all attempts, eight in a row each time.
 
 The alternatives are drawn one after the other, each with the share that is left to it given that those before it were not
-drawn; so their shares are exact and they may have bursts of different lengths. Those without bursts share one draw.
+drawn; so their shares are exact and they may have bursts of different lengths. Those without bursts share one draw. Where
+two bursts meet, the longer one goes first: the shorter gets what is left of its block.
 """
 
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,7 +17,7 @@ from holdfast.chaos.errors import ChaosError
 from holdfast.chaos.limits import Positive
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 __all__ = ["Burst", "Mix", "Percent", "Share", "share"]
 
@@ -45,23 +46,34 @@ class Mix:
         total = sum(share.pct for share, _ in given)
         if total > 100 + _SLACK:
             raise ChaosError(f"the shares add up to {total:g} %; 100 % is all there is")
-        self._bursts = [(share.pct / 100, share.burst, what) for share, what in given if share.burst > 1]
-        self._others = [(share.pct / 100, what) for share, what in given if share.burst == 1]
+        longest_first = sorted(given, key=lambda alternative: -alternative[0].burst)
+        self._bursts = [(part.pct / 100, part.burst, what) for part, what in longest_first if part.burst > 1]
+        self._others = [(part.pct / 100, what) for part, what in given if part.burst == 1]
 
     def __bool__(self) -> bool:
         return bool(self._bursts or self._others)
 
     def choose(self, seed: int, key: str, attempt: int, scale: float = 1.0) -> Any:
         """The alternative for that attempt, every share times ``scale`` (0 to 1)."""
+
+        def draw(number: int) -> float:
+            if number == len(self._bursts):
+                return Draw(seed, key, attempt).unit("mix")
+            burst = self._bursts[number][1]
+            return Draw(seed, f"{key}\0{burst}", (attempt - 1) // burst).unit(f"burst {number}")
+
+        return self.pick(draw, scale)
+
+    def pick(self, draw: "Callable[[int], float]", scale: float = 1.0) -> Any:
+        """The alternative that these draws decide on: one for each burst, the last one for all others together."""
         left = 1.0
-        for i, (part, burst, what) in enumerate(self._bursts):
-            block = Draw(seed, f"{key}\0{burst}", (attempt - 1) // burst)
-            if block.unit(f"burst {i}") * left < part * scale:
+        for number, (part, _, what) in enumerate(self._bursts):
+            if draw(number) * left < part * scale:
                 return what
             left -= part * scale
         if not self._others:
             return None
-        at = Draw(seed, key, attempt).unit("mix") * left
+        at = draw(len(self._bursts)) * left
         for part, what in self._others:
             at -= part * scale
             if at < 0:

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Timeline", "Window", "fits"]
 
-_Above0 = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
+_Above0 = Annotated[float, msgspec.Meta(ge=0.001, le=86_400)]
+_SLACK = 1e-9  # seconds; a timer's time and a window's differ in their last bits
 
 
 class Window(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"lasts": "for"}):
@@ -81,9 +82,10 @@ class Window(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"l
         if self.every is None:
             end = self.at + self.lasts
             return end if end > now else None
+        # The round may be off by one, since its number is rounded too: what isn't after ``now`` is no next change.
         begun = self.at + (now - self.at) // self.every * self.every
-        end = begun + self.lasts
-        return end if end > now else begun + self.every
+        turns = (begun + self.lasts, begun + self.every, begun + self.every + self.lasts)
+        return next(turn for turn in (*turns, begun + 2 * self.every) if turn > now)
 
 
 class Timeline:
@@ -97,7 +99,7 @@ class Timeline:
         return [
             (i, window, progress)
             for i, window in enumerate(self.windows)
-            if (progress := window.progress(now)) is not None
+            if (progress := window.progress(now + _SLACK)) is not None
         ]
 
     def door(self, now: float) -> Literal["open", "refused", "silent"]:
@@ -109,8 +111,10 @@ class Timeline:
         return next((window.capacity for _, window, _ in self.on(now) if window.capacity is not None), None)
 
     def next_change(self, now: float) -> float | None:
-        """The next second when anything of it begins or ends."""
-        changes = [change for window in self.windows if (change := window.next_change(now)) is not None]
+        """The next second when anything of it begins or ends. What :meth:`on` takes for begun by now isn't next."""
+        changes = [
+            change for window in self.windows if (change := window.next_change(now + _SLACK)) is not None
+        ]
         return min(changes, default=None)
 
 
