@@ -54,8 +54,10 @@ class ChaosAdmin:
     def lines(self, path: str, **arguments: Any) -> Iterator[bytes]:
         """The lines of ``GET /admin/{path}`` as they come, however long that takes. Raises :class:`RemoteError`."""
         with self._answer(path, arguments, None) as answer:
-            while line := answer.readline():
-                yield line.rstrip(b"\n")
+            rest = b""
+            while data := answer.read1(65_536):  # readline would take a connection that broke for an end
+                *lines, rest = (rest + data).split(b"\n")
+                yield from lines
 
     @contextmanager
     def _answer(self, path: str, arguments: dict[str, Any], wait_s: float | None) -> Iterator[HTTPResponse]:
@@ -64,13 +66,12 @@ class ChaosAdmin:
         connection = self._kind(self._host, self._port, timeout=_WAIT_S)
         try:
             connection.connect()
-            connection.sock.settimeout(_WAIT_S)
+            sock = connection.sock
             connection.request("GET", f"{self._root}/admin/{path}{query}", headers=self._headers)
             answer = connection.getresponse()
             if answer.status != 200:
                 raise RemoteError(self._said_no(answer))
-            if answer.fp is not None:
-                connection.sock.settimeout(wait_s)
+            sock.settimeout(wait_s)
             yield answer
         except TimeoutError:
             raise RemoteError(f"{self.url} doesn't answer") from None
