@@ -49,6 +49,7 @@ SUMMARY = Channel(
     {"type": "summary_text", "text": ""},
 )
 THOUGHT = Channel(_PART, "response.reasoning_text", "content_index", {"type": "reasoning_text", "text": ""})
+_REASONING = {"context": "current_turn", "effort": "medium", "mode": "standard", "summary": None}
 
 
 class Flavour:
@@ -64,12 +65,16 @@ class Flavour:
     """Whether the outputs of calls may stand anywhere after them."""
     least_output = 16
     """The smallest ``max_output_tokens``."""
-    summary: str | None = None
-    """How thoughts are told where the request doesn't say so; None: not at all."""
+    always_tells = False
+    """Whether thoughts are told unasked."""
     encrypts = True
     """Whether its thoughts can be had encrypted."""
     thoughts = SUMMARY
-    verbosity: str | None = "medium"
+    reasoning: Mapping[str, Any] = {"effort": None, "summary": None}
+    """What answers say of it where the request doesn't."""
+    text: Mapping[str, Any] = {"verbosity": "medium"}
+    """What they say beside its format, likewise."""
+    retention: str | None = None
     beside_reasoning: Mapping[str, Any] = {}
     """What a reasoning item says more once it is done."""
     never: tuple[str, ...] = ()
@@ -101,6 +106,8 @@ class _Azure(Flavour):
     """Its filters tell what they found, once the answer is over."""
 
     issuer = "azure responses"
+    reasoning: Mapping[str, Any] = _REASONING
+    retention = "in_memory"
 
     def beside(self, choice: Choice | None) -> dict[str, Any]:
         if choice is None:
@@ -126,10 +133,10 @@ class _DeepSeek(Flavour):
     stores = False
     loose_outputs = False
     least_output = 1
-    summary = "detailed"
+    always_tells = True
     encrypts = False
     thoughts = THOUGHT
-    verbosity = None
+    text: Mapping[str, Any] = {"verbosity": None}
     beside_reasoning: Mapping[str, Any] = {"status": "completed"}
 
     def answer_id(self, draw: Draw) -> str:
@@ -155,8 +162,9 @@ class _OpenRouter(Flavour):
     strict = False
     stores = False
     least_output = 1
-    summary = "detailed"
-    verbosity = None
+    always_tells = True
+    reasoning: Mapping[str, Any] = {**_REASONING, "summary": "detailed"}
+    text: Mapping[str, Any] = {}
     never = ("prompt_cache_retention", "user")
 
     def answer_id(self, draw: Draw) -> str:

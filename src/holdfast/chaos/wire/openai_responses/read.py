@@ -7,7 +7,7 @@ earlier answer holds isn't stored, so ``previous_response_id`` adds nothing.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import msgspec
 
@@ -46,6 +46,11 @@ class Responding(Asked, frozen=True):
     """Whether thoughts come encrypted too."""
 
 
+class _Thoughts(TypedDict):
+    thinks: bool
+    thoughts: Literal["shown", "hidden", "off"]
+
+
 def read(body: bytes, model: str | None, flavour: Flavour) -> Responding:
     """What ``body`` asks for. Raises :class:`Refused`. ``model``: what the path says; it goes before the body's."""
     request = decoded(body, model, _decoder)
@@ -58,17 +63,16 @@ def read(body: bytes, model: str | None, flavour: Flavour) -> Responding:
     tools, told_tools = tools_of(request)
     choice = choice_of(request, tools)
     format_ = _format(request, names_json=prompt.names_json)
-    reasoning = _reasoning(request, flavour)
     stored = _stored(request, flavour)
     limit = fields.whole(request, "max_output_tokens", flavour.least_output)
     parallel = fields.flag(request, "parallel_tool_calls") is not False
     echo = {
-        **_plain_echo(request),
+        **_plain_echo(request, flavour),
         "max_output_tokens": limit,
         "parallel_tool_calls": parallel,
-        "reasoning": reasoning,
+        "reasoning": _reasoning(request, flavour),
         "store": stored,
-        "text": {"format": format_, **_verbosity(request, flavour)},
+        "text": _text(request, format_, flavour),
         "tool_choice": request.get("tool_choice") or "auto",
         "tools": told_tools,
     }
@@ -83,8 +87,7 @@ def read(body: bytes, model: str | None, flavour: Flavour) -> Responding:
         tool_names=choice.names,
         parallel=parallel,
         schema=_schema(format_),
-        thinks=reasoning["effort"] not in (None, "none") or _asks_summary(request),
-        thoughts=_thoughts(reasoning),
+        **_thoughts(request, flavour),
         media=tuple(prompt.media),
         echo=echo,
         stored=stored,
@@ -155,27 +158,28 @@ def _schema(format_: dict[str, Any]) -> Any:
     return None
 
 
-def _verbosity(request: dict[str, Any], flavour: Flavour) -> dict[str, Any]:
+def _text(request: dict[str, Any], format_: dict[str, Any], flavour: Flavour) -> dict[str, Any]:
+    """``text``, as an answer repeats it."""
     given = fields.one_of(fields.table(request, "text"), "verbosity", "text.", _VERBOSITIES)
-    return {"verbosity": given or flavour.verbosity}
+    return {"format": format_, **flavour.text, **({} if given is None else {"verbosity": given})}
 
 
 def _reasoning(request: dict[str, Any], flavour: Flavour) -> dict[str, Any]:
     """``reasoning``, as an answer repeats it."""
     given = fields.table(request, "reasoning")
-    effort = fields.one_of(given, "effort", "reasoning.", _EFFORTS)
-    summary = fields.one_of(given, "summary", "reasoning.", _SUMMARIES)
-    return {**given, "effort": effort, "summary": summary or flavour.summary}
+    fields.one_of(given, "effort", "reasoning.", _EFFORTS)
+    fields.one_of(given, "summary", "reasoning.", _SUMMARIES)
+    return {**flavour.reasoning, **{name: value for name, value in given.items() if value is not None}}
 
 
-def _asks_summary(request: dict[str, Any]) -> bool:
-    return fields.table(request, "reasoning").get("summary") is not None
-
-
-def _thoughts(reasoning: dict[str, Any]) -> Literal["shown", "hidden", "off"]:
-    if reasoning["effort"] == "none":
-        return "off"
-    return "hidden" if reasoning["summary"] is None else "shown"
+def _thoughts(request: dict[str, Any], flavour: Flavour) -> _Thoughts:
+    given = fields.table(request, "reasoning")
+    effort, summary = given.get("effort"), given.get("summary")
+    told = summary is not None or flavour.always_tells
+    return {
+        "thinks": effort not in (None, "none") or summary is not None,
+        "thoughts": "off" if effort == "none" else "shown" if told else "hidden",
+    }
 
 
 def _stored(request: dict[str, Any], flavour: Flavour) -> bool:
@@ -190,7 +194,7 @@ def _encrypted(request: dict[str, Any]) -> bool:
     return "reasoning.encrypted_content" in include
 
 
-def _plain_echo(request: dict[str, Any]) -> dict[str, Any]:
+def _plain_echo(request: dict[str, Any], flavour: Flavour) -> dict[str, Any]:
     """Fields that are checked and repeated, and mean nothing more."""
     temperature = fields.decimal(request, "temperature", 2)
     top_p = fields.decimal(request, "top_p", 1)
@@ -203,7 +207,7 @@ def _plain_echo(request: dict[str, Any]) -> dict[str, Any]:
         "presence_penalty": 0.0,
         "previous_response_id": fields.text(request, "previous_response_id"),
         "prompt_cache_key": fields.text(request, "prompt_cache_key"),
-        "prompt_cache_retention": fields.text(request, "prompt_cache_retention"),
+        "prompt_cache_retention": fields.text(request, "prompt_cache_retention") or flavour.retention,
         "safety_identifier": fields.text(request, "safety_identifier"),
         "service_tier": "default" if tier in (None, "auto") else tier,
         "temperature": 1.0 if temperature is None else temperature,
