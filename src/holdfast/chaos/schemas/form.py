@@ -18,6 +18,21 @@ if TYPE_CHECKING:
 
 __all__ = ["ANYTHING", "Contains", "Form", "all_of", "both", "form_of"]
 
+_SAYING = frozenset(
+    (
+        "type", "enum", "const", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minLength",
+        "maxLength", "pattern", "format", "items", "prefixItems", "additionalItems", "minItems", "maxItems", "uniqueItems",
+        "contains", "minContains", "maxContains", "properties", "patternProperties", "additionalProperties", "required",
+        "propertyNames", "minProperties", "maxProperties", "dependentRequired", "dependencies", "propertyOrdering",
+        "contentMediaType",
+    )
+)  # fmt: skip  # a list of words
+_SURE = frozenset(
+    (
+        "type", "properties", "required", "additionalProperties", "items", "minItems", "maxItems", "minimum", "maximum",
+        "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minLength", "maxLength", "propertyOrdering",
+    )
+)  # fmt: skip  # a list of words
 _NO_BOUNDS = Bounds(None, above=False, high=None, below=False, step=None)
 
 
@@ -37,6 +52,8 @@ class Form(msgspec.Struct, frozen=True):
     length: tuple[int, int | None] = (0, None)
     patterns: tuple[str, ...] = ()
     format: str | None = None
+    content: Any = None
+    """The schema of the JSON that a text holds; None: it holds none."""
     items: tuple[int, int | None] = (0, None)
     prefix: tuple[Any, ...] = ()
     rest: Any = True
@@ -55,6 +72,8 @@ class Form(msgspec.Struct, frozen=True):
     names: Any = True
     """The schema of properties' names."""
     order: tuple[str, ...] = ()
+    sure: bool = False
+    """Whether every value that is made of it follows it, and needn't be looked at again."""
 
     def property(self, name: str) -> Any:
         """The schema of that property."""
@@ -92,6 +111,9 @@ def all_of(schemas: list[Any]) -> Any:
 
 def form_of(schema: dict[str, Any]) -> Form:
     """What a schema itself says, apart from its references and combinations. Raises :class:`SchemaError`."""
+    said = _SAYING & schema.keys()
+    if not said:
+        return ANYTHING
     types = types_of(schema)
     prefix, rest = items_of(schema)
     contains: tuple[Contains, ...] = ()
@@ -106,6 +128,7 @@ def form_of(schema: dict[str, Any]) -> Form:
         length=_sizes(schema, "Length"),
         patterns=_patterns(schema),
         format=kind if isinstance(kind, str) else None,
+        content=_content(schema),
         items=_sizes(schema, "Items"),
         prefix=tuple(prefix),
         rest=rest,
@@ -119,11 +142,16 @@ def form_of(schema: dict[str, Any]) -> Form:
         beside=dependent_names(schema),
         names=schema.get("propertyNames", True),
         order=tuple(list_of_names(schema, "propertyOrdering")),
+        sure=types is not None and said <= _SURE,
     )
 
 
 def both(one: Form, other: Form) -> Form | None:
-    """What follows both; None where that can't be seen to be possible."""
+    """What follows both; None where nothing can."""
+    if one is ANYTHING:
+        return None if other.options == () else other
+    if other is ANYTHING:
+        return one
     types = _types(one.types, other.types)
     options = _common(one.options, other.options)
     if types == () or options == ():
@@ -136,6 +164,7 @@ def both(one: Form, other: Form) -> Form | None:
         length=_within(one.length, other.length),
         patterns=tuple(dict.fromkeys(one.patterns + other.patterns)),
         format=one.format or other.format,
+        content=one.content if other.content is None else other.content,
         items=_within(one.items, other.items),
         prefix=_prefix(one, other),
         rest=all_of([one.rest, other.rest]),
@@ -176,6 +205,10 @@ def _patterns(schema: dict[str, Any]) -> tuple[str, ...]:
     if not isinstance(found, str):
         raise SchemaError("pattern is no text")
     return (found,)
+
+
+def _content(schema: dict[str, Any]) -> Any:
+    return schema.get("contentSchema", True) if schema.get("contentMediaType") == "application/json" else None
 
 
 def _sizes(schema: dict[str, Any], of: str) -> tuple[int, int | None]:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Maker"]
 
+_UNSURE = frozenset(("oneOf", "not", "if", "dependentSchemas", "dependencies"))
+"""What a branch that was taken doesn't fulfil by itself."""
 _ENOUGH = 4  # depth from which only what is required is made, so that optional recursion ends
 _PLENTY = 300  # values, after which the same holds
 _TOO_DEEP = 64
@@ -46,6 +48,19 @@ class _Any(msgspec.Struct, frozen=True):
     """Of each, the schemas that hold at once."""
 
 
+class _Way(msgspec.Struct, frozen=True):
+    """A way to follow a schema, as far as it has been gone."""
+
+    form: Form
+    trail: tuple[Any, ...] = ()
+    """The references that it went through."""
+    sure: bool = True
+    """Whether it met no word that must be looked at again."""
+
+
+_START = _Way(ANYTHING)
+
+
 class Maker:
     """Makes the values of one document."""
 
@@ -55,6 +70,8 @@ class Maker:
         self._chance = Random(nonce)  # it must replay
         self._vary = vary
         self._check = Check(document)
+        self._known: dict[int, tuple[Any, Form]] = {}
+        """Forms by the schema's identity, which holds as long as the schema stands here too."""
         self._texts = 0
         self._left = LARGEST
         self._why = "nothing follows the schema"
@@ -70,10 +87,11 @@ class Maker:
         self._spend()
         if depth > _TOO_DEEP:
             raise ImpossibleError("the schema demands an endless value")
-        for form in islice(self._forms((schema,), ANYTHING, depth), _WAYS):
+        for way in islice(self._forms((schema,), _START, depth), _WAYS):
+            sure = way.sure and way.form.sure
             try:
-                for value in islice(self._candidates(form, depth), _TRIES):
-                    if self._check.holds(schema, value):
+                for value in islice(self._candidates(way.form, depth), _TRIES):
+                    if sure or self._check.holds(schema, value):
                         yield value
             except ImpossibleError as error:
                 self._why = str(error)
@@ -89,36 +107,40 @@ class Maker:
 
     # Ways to follow a schema.
 
-    def _forms(
-        self, waiting: tuple[Any, ...], form: Form, depth: int, trail: tuple[Any, ...] = ()
-    ) -> Iterator[Form]:
-        """Every way in which all of ``waiting`` holds beside ``form``; those that go nowhere are left out."""
+    def _forms(self, waiting: tuple[Any, ...], way: _Way, depth: int) -> Iterator[_Way]:
+        """Every way in which all of ``waiting`` holds too; those that go nowhere are left out."""
         self._spend()
         if not waiting:
-            yield form
+            yield way
             return
         schema, rest = waiting[0], waiting[1:]
         if isinstance(schema, _Any):
             for branch in self._ordered(schema.branches, depth):
-                yield from self._forms((*branch, *rest), form, depth, trail)
+                yield from self._forms((*branch, *rest), way, depth)
             return
         if isinstance(schema, bool):
             if schema:
-                yield from self._forms(rest, form, depth, trail)
+                yield from self._forms(rest, way, depth)
             return
         if not isinstance(schema, dict):
             raise SchemaError(f"a schema is an object, not {schema!r}")
         if schema.get("nullable") is True:
             plain = {word: value for word, value in schema.items() if word != "nullable"}
-            yield from self._forms((_Any(((plain,), ({"type": "null"},))), *rest), form, depth, trail)
+            yield from self._forms((_Any(((plain,), ({"type": "null"},))), *rest), way, depth)
             return
-        if (pointer := schema.get("$ref")) is not None:
-            if trail.count(pointer) >= _ROUND:  # it leads back to itself, and no value is nearer
-                return
-            trail = (*trail, pointer)
-        merged = both(form, form_of(schema))
+        merged = both(way.form, self._form_of(schema))
+        if (pointer := schema.get("$ref")) is not None and way.trail.count(pointer) >= _ROUND:
+            return  # it leads back to itself, and no value is nearer
         if merged is not None:
-            yield from self._forms((*self._parts(schema), *rest), merged, depth, trail)
+            trail = way.trail if pointer is None else (*way.trail, pointer)
+            further = _Way(merged, trail, way.sure and _UNSURE.isdisjoint(schema))
+            yield from self._forms((*self._parts(schema), *rest), further, depth)
+
+    def _form_of(self, schema: dict[str, Any]) -> Form:
+        known = self._known.get(id(schema))
+        if known is None:
+            known = self._known[id(schema)] = (schema, form_of(schema))
+        return known[1]
 
     def _parts(self, schema: dict[str, Any]) -> Iterator[Any]:
         """What must hold beside what ``schema`` itself says."""
@@ -174,7 +196,7 @@ class Maker:
             case "array":
                 return self._arrays(form, depth)
             case "string":
-                return self._strings(form)
+                return self._strings(form, depth)
             case "integer" | "number":
                 return numbers(form.number, whole=kind == "integer", chance=chance)
             case "boolean":
@@ -184,10 +206,12 @@ class Maker:
                 return iter((None,))
         raise SchemaError(f"unknown type {kind!r}")
 
-    def _strings(self, form: Form) -> Iterator[str]:
+    def _strings(self, form: Form, depth: int) -> Iterator[str]:
+        if form.content is not None:
+            yield msgspec.json.encode(self.make(form.content, depth + 1)).decode()
         free = f"{self._nonce}:{self._texts}"
         self._texts += 1
-        return texts(form, free, self._chance, vary=self._vary)
+        yield from texts(form, free, self._chance, vary=self._vary)
 
     def _arrays(self, form: Form, depth: int) -> Iterator[list[Any]]:
         least, most = form.items[0], LARGEST if form.items[1] is None else form.items[1]
@@ -299,7 +323,7 @@ class Maker:
         """Names that the schema doesn't tell, but allows."""
         seen = {*made, *form.properties}
         for i in range(_NAMES if form.names is True else 0):
-            name = f"key{i}"
+            name = f"{i + 1}"  # a number: models whose keys are numbers don't say so
             if name not in seen and form.property(name) is not False:
                 seen.add(name)
                 yield name

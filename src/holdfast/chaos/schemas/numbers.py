@@ -33,9 +33,12 @@ def numbers(bounds: Bounds, *, whole: bool, chance: Random | None) -> Iterator[f
     middle = low + (high - low) / 2
     candidates = [1.5, 0.5, 1.0, 0.0, -1.5, low, high, middle, low + 0.5, high - 0.5, low + 1, high - 1]
     if chance is not None:
-        candidates.insert(0, round(chance.uniform(low, high), 3))
-    candidates += [low + (high - low) * i / _MOST for i in range(1, _MOST)]
+        candidates.insert(0, round(chance.uniform(low, high), 2))
     for value in dict.fromkeys(candidates):
+        if _fits(bounds, value):
+            yield value
+    for i in range(1, _MOST):
+        value = low + (high - low) * i / _MOST
         if _fits(bounds, value):
             yield value
 
