@@ -94,11 +94,9 @@ class Entry(msgspec.Struct, gc=False):
     arrived_s: float = 0.0
     """Seconds since the start (or the last reset) on the server's clock, which may be moved by hand."""
     client: str | None = None
-    """Address and port that it came from."""
+    """Address and port that it came from: the same for all requests of a connection."""
     content_type: str | None = None
     """Of the reply; None: it has none."""
-    kept: bool | None = None
-    """Whether the connection was left open for another request; None: still running."""
 
     @property
     def weight(self) -> int:

@@ -291,6 +291,31 @@ def test_a_part_in_hand_becomes_due_where_no_call_wakes_its_player():
     assert len(woken) == 1
 
 
+def test_what_ends_between_the_start_and_the_first_look_is_told_once():
+    journal = Journal(ChaosConfig())
+    one = entry(journal.next_seq(), end=None)
+    journal.add(one)
+    reply = Follower(journal, ALL, None, events=False).reply()
+    reply.live(lambda: None)
+    journal.close(one, "complete", Usage(), Texts(0), 1)
+    parts = iter(reply.parts)
+    data = b""
+    while (part := next(parts)).hold != FOREVER:
+        data += part.data
+    assert len(data.splitlines()) == 1
+
+
+def test_a_limit_holds_where_several_end_at_once():
+    journal = Journal(ChaosConfig())
+    reply = Follower(journal, ALL, 2, events=False).reply()
+    reply.live(lambda: None)
+    parts = iter(reply.parts)
+    assert next(parts).hold == FOREVER
+    for _ in range(3):
+        ended(journal)
+    assert len(b"".join(part.data for part in parts).splitlines()) == 2
+
+
 def test_a_slow_reader_is_told_what_it_missed():
     journal = Journal(ChaosConfig(journal_entries=3))
     reply = Follower(journal, Filter(since=2), None, events=True).reply()
