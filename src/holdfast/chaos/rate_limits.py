@@ -1,5 +1,6 @@
 """Requests and tokens per minute, as providers limit them: buckets that fill evenly, told in the headers of each answer."""
 
+from collections import OrderedDict
 from typing import Literal
 
 import msgspec
@@ -9,7 +10,7 @@ from holdfast.chaos.quota import Quota
 
 __all__ = ["Limits", "Meter", "Refusal"]
 
-_MOST = 10_000  # keys remembered; who isn't has full buckets, so forgetting the fullest loses nothing
+_MOST = 10_000  # keys remembered; who has been away longest is forgotten, whose buckets are the fullest
 _MINUTE = 60.0
 _SLACK = 1e-6  # of a request or token: who comes back when told to is let in, whatever the rounding
 
@@ -57,7 +58,8 @@ class _Bucket:
 
     def wait_s(self, amount: float) -> float:
         """Seconds until ``amount`` is there; what is more than the bucket holds needs a full one."""
-        return max(0.0, min(amount, self._size) - self.remaining - _SLACK) * _MINUTE / self._size
+        missing = min(amount, self._size) - self.remaining
+        return missing * _MINUTE / self._size if missing > _SLACK else 0.0
 
     @property
     def full_in_s(self) -> float:
@@ -65,6 +67,13 @@ class _Bucket:
 
 
 _NO_LIMIT = Quota()
+_SCOPES = {
+    "key": (True, False),
+    "model": (False, True),
+    "key and model": (True, True),
+    "server": (False, False),
+}
+"""Whether buckets are told apart by key, and by model."""
 
 
 class Meter:
@@ -72,13 +81,13 @@ class Meter:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._buckets: dict[str, tuple[_Bucket | None, _Bucket | None]] = {}
+        self._buckets: OrderedDict[tuple[str, str], tuple[_Bucket | None, _Bucket | None]] = OrderedDict()
 
     def take(self, key: str, model: str, tokens: int, now: float) -> Quota | Refusal:
         """Count an attempt of so many tokens; or why it isn't let in, which costs nothing."""
         limits = self._limits
-        scope = {"key": key, "model": model, "key and model": f"{key}\0{model}", "server": ""}[limits.per]
-        requests, of_tokens = self._of(scope, now)
+        by_key, by_model = _SCOPES[limits.per]
+        requests, of_tokens = self._of((key if by_key else "", model if by_model else ""), now)
         wait_requests = wait_tokens = 0.0
         if requests is not None:
             requests.fill(now)
@@ -97,11 +106,13 @@ class Meter:
             of_tokens.take(tokens)
         return self._quota(requests, of_tokens)
 
-    def _of(self, scope: str, now: float) -> tuple[_Bucket | None, _Bucket | None]:
+    def _of(self, scope: tuple[str, str], now: float) -> tuple[_Bucket | None, _Bucket | None]:
         known = self._buckets.get(scope)
-        if known is None:
+        if known is not None:
+            self._buckets.move_to_end(scope)
+        else:
             if len(self._buckets) >= _MOST:
-                del self._buckets[next(iter(self._buckets))]
+                self._buckets.popitem(last=False)
             rpm, tpm = self._limits.requests_per_minute, self._limits.tokens_per_minute
             known = self._buckets[scope] = (
                 None if rpm is None else _Bucket(rpm, now),

@@ -138,15 +138,15 @@ def config(**capacity):
 
 
 def arrived(chaos, count):
+    """The journal once so many have arrived, and what could be done for them at once is done."""
     chaos.wait_for_requests(count)
+    return chaos.journal()
 
 
 def test_a_place_is_held_to_the_last_byte_and_then_given_to_the_first_who_waits():
     with run_chaos(config(concurrent=1, queue=2)) as chaos:
         first = send(chaos.port, payload("slow", stream=True))
-        chaos.wait_for(
-            lambda journal: journal and journal[0].status == 200
-        )  # its head is out: not its last byte
+        assert arrived(chaos, 1)[0].status == 200  # its head is out: not its last byte
         second = send(chaos.port, payload("two"))
         arrived(chaos, 2)
         third = send(chaos.port, payload("three"))
@@ -171,7 +171,7 @@ def test_who_leaves_while_waiting_gives_up_the_turn():
         run_chaos(config(concurrent=1, queue=1)) as chaos,
         send(chaos.port, payload("slow", stream=True)) as first,
     ):
-        chaos.wait_for(lambda journal: journal and journal[0].status == 200)
+        assert arrived(chaos, 1)[0].status == 200
         with send(chaos.port, payload("two")):
             arrived(chaos, 2)
             assert ask(chaos.port, payload()).status == 529
@@ -194,9 +194,9 @@ def test_who_leaves_while_waiting_gives_up_the_turn():
 def test_a_place_is_free_however_its_answer_ends(how):
     config = {"scripts": {"first": {"client": "hang", "reset": "tokens=5 cut=reset", "fin": "cut=fin"}[how]}}
     with run_chaos(ChaosConfig.from_dict({**config, "capacity": {"concurrent": 1}})) as chaos:
-        for _ in range(3):
+        for turn in range(3):
             with send(chaos.port, payload("first", stream=True)) as sock:
-                chaos.wait_for(lambda journal: journal and journal[-1].model == "first")
+                assert arrived(chaos, 2 * turn + 1)[-1].model == "first"
                 if how != "client":
                     receive(sock)
             chaos.wait_for(lambda journal: journal[-1].end)
@@ -207,7 +207,7 @@ def test_what_is_refused_anyway_takes_no_place():
     scripts = {"bad": "429", "slow": SLOW}
     settings = {"clock": "hand", "scripts": scripts, "capacity": {"concurrent": 1}}
     with run_chaos(ChaosConfig.from_dict(settings)) as chaos, send(chaos.port, payload("slow", stream=True)):
-        chaos.wait_for(lambda journal: journal and journal[0].status == 200)
+        assert arrived(chaos, 1)[0].status == 200
         assert ask(chaos.port, payload("bad")).status == 429
         assert ask(chaos.port, payload("good")).status == 529
 
@@ -222,7 +222,7 @@ def test_the_refusal_is_in_the_providers_words(name, stream):
         "capacity": {"concurrent": 1, "beyond": "429 retry-after=7"},
     }
     with run_chaos(ChaosConfig.from_dict(settings)) as chaos, send(chaos.port, payload("slow", stream=True)):
-        chaos.wait_for(lambda journal: journal and journal[0].status == 200)
+        assert arrived(chaos, 1)[0].status == 200
         refused = speaker.ask(chaos.port, stream=stream)
         assert (refused.status, refused.header("retry-after")) == (429, "7")
         said = refused.body.decode()
@@ -239,7 +239,7 @@ def test_the_refusal_is_in_the_providers_words(name, stream):
 )
 def test_what_isnt_an_answer_needs_a_place_too(path, body):
     with run_chaos(config(concurrent=1)) as chaos, send(chaos.port, payload("slow", stream=True)) as first:
-        chaos.wait_for(lambda journal: journal and journal[0].status == 200)
+        assert arrived(chaos, 1)[0].status == 200
         version = {"anthropic-version": "2023-06-01"}
         with send(chaos.port, json.dumps(body).encode(), path=path, **version) as sock:
             assert receive(sock).status == 529
@@ -256,7 +256,7 @@ def test_beyond_may_be_left_to_chance():
         "capacity": {"concurrent": 1, "beyond": "50% 429 | 503"},
     }
     with run_chaos(ChaosConfig.from_dict(settings)) as chaos, send(chaos.port, payload("slow", stream=True)):
-        chaos.wait_for(lambda journal: journal and journal[0].status == 200)
+        assert arrived(chaos, 1)[0].status == 200
         assert {ask(chaos.port, payload()).status for _ in range(40)} == {429, 503}
 
 
@@ -273,12 +273,12 @@ def test_places_of_each_model_or_key(per, same, other):
         return send(chaos.port, payload(model, stream=True), authorization=f"Bearer {key}")
 
     with run_chaos(config(concurrent=1, per=per)) as chaos, begin("slow", "k1"):
-        chaos.wait_for(lambda journal: journal and journal[0].status == 200)
+        assert arrived(chaos, 1)[0].status == 200
         with begin(*same) as sock:
             assert receive(sock).status == 529
         if other is not None:
             with begin(*other):
-                chaos.wait_for(lambda journal: journal[-1].status == 200)
+                assert arrived(chaos, 3)[2].status == 200
 
 
 def test_a_step_down_while_busy_lets_those_at_work_finish():
@@ -291,7 +291,7 @@ def test_a_step_down_while_busy_lets_those_at_work_finish():
     }
     with run_chaos(ChaosConfig.from_dict({**settings, "capacity": {"concurrent": 3}})) as chaos:
         early = [send(chaos.port, payload("slow", stream=True)) for _ in range(3)]
-        chaos.wait_for(lambda journal: [entry.status for entry in journal] == [200] * 3)
+        assert [entry.status for entry in arrived(chaos, 3)] == [200] * 3
         chaos.advance(10)
         waiting = send(chaos.port, payload("slow", stream=True))
         arrived(chaos, 4)
@@ -299,7 +299,7 @@ def test_a_step_down_while_busy_lets_those_at_work_finish():
         assert is_silent(waiting)
         chaos.advance(2)
         assert [receive(sock).terminated for sock in early] == [True] * 3
-        chaos.wait_for(lambda journal: journal[3].status == 200)  # its turn; its stall begins now
+        assert chaos.journal()[3].status == 200  # its turn; its stall begins now
         chaos.advance(12)
         assert receive(waiting).terminated
         for sock in (*early, waiting):
@@ -321,8 +321,7 @@ def test_a_step_up_lets_in_who_waits():
             socks.append(send(chaos.port, payload("slow", stream=True)))
         arrived(chaos, 5)
         chaos.advance(10)
-        entries = chaos.wait_for(lambda journal: sum(entry.status == 200 for entry in journal) >= 3)
-        assert [entry.status for entry in entries] == [200, 200, 200, None, None]
+        assert [entry.status for entry in chaos.journal()] == [200, 200, 200, None, None]
         for sock in socks:
             sock.close()
 
@@ -354,7 +353,7 @@ def test_many_who_wait_are_all_served():
         run_chaos(config(concurrent=1, queue=count)) as chaos,
         send(chaos.port, payload("slow", stream=True)),
     ):
-        chaos.wait_for(lambda journal: journal and journal[0].status == 200)
+        assert arrived(chaos, 1)[0].status == 200
 
         def release():
             arrived(chaos, count + 1)
