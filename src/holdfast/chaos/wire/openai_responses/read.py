@@ -120,7 +120,7 @@ def _follows(request: dict[str, Any], flavour: Flavour) -> bool:
     if before is not None and not flavour.knows(before):
         message = f"Previous response with id '{before}' not found."
         raise fields.refused(message, "previous_response_id", "previous_response_not_found")
-    if not request.get("input") and before is None and not fields.table(request, "prompt"):
+    if request.get("input") in (None, []) and before is None and not fields.table(request, "prompt"):
         message = "One of 'input' or 'previous_response_id' or 'prompt' or 'conversation' must be provided."
         raise fields.refused(message, "input", "missing_required_parameter")
     return before is not None
