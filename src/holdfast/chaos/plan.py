@@ -86,6 +86,8 @@ class Reply(msgspec.Struct):
     """Bytes per write, whatever they hold; 0 for no such limit."""
     segments: Iterator[int] | None = None
     """Bytes of each write, the next one's each time; all that is left once it ends."""
+    segment_pause: float = 0.0
+    """Seconds between these writes."""
     delay: float = 0.0
     """Seconds before anything at all is written."""
     head_step: int = 0

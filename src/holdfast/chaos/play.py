@@ -184,7 +184,11 @@ class Player:
                 return
             if self._rest:
                 self._write_segment()
-                self._timer = self._loop.call_soon(self._advance)  # one turn of the loop per segment
+                if self._reply.segment_pause:
+                    due = self._clock.now() + self._reply.segment_pause
+                    self._timer = self._clock.call_at(due, self._advance)
+                else:
+                    self._timer = self._loop.call_soon(self._advance)  # one turn of the loop per segment
                 return
             part = self._next
             if part is None:

@@ -8,6 +8,15 @@ from typing import Any
 
 from holdfast.chaos.http import Request
 
+NO_END = ("deaf", "hang", "hang_headers", "refuse")
+"""Faults that don't end by themselves, or that the requests after them would feel."""
+
+MILD = {
+    "deep": "deep=100", "gzip_bomb": "gzip_bomb=0.1", "huge": "huge=0.1", "segments": "segments=50", "slow": "slow=0",
+    "slow_headers": "slow_headers=0", "stall": "stall seconds=0",
+}  # fmt: skip  # a table reads better packed
+"""Faults in a measure that a test of many combinations can take."""
+
 PROMPT = [{"role": "user", "content": "hello"}]
 
 
@@ -16,6 +25,7 @@ class Seen:
     data: bytes
     end: str  # "fin", "reset" or "complete" (HTTP says that the body is over, the connection is open)
     segments: list[bytes]
+    """As they were read; several that arrived together are one."""
 
     @property
     def head(self) -> str:
@@ -32,15 +42,17 @@ class Seen:
     @property
     def body(self) -> bytes:
         """The body without its chunk sizes, as far as it came."""
+        raw = self.raw_body
         if "transfer-encoding: chunked" not in self.head:
-            return self.raw_body
-        body, rest = b"", self.raw_body
-        while rest:
-            size, _, rest = rest.partition(b"\r\n")
-            length = int(size, 16)
-            body += rest[:length]
-            rest = rest[length + 2 :]
-        return body
+            return raw
+        pieces = []
+        at = 0
+        while at < len(raw):
+            end = raw.index(b"\r\n", at)
+            start, length = end + 2, int(raw[at:end], 16)
+            pieces.append(raw[start : start + length])
+            at = start + length + 2
+        return b"".join(pieces)
 
     @property
     def terminated(self) -> bool:
@@ -94,20 +106,20 @@ def arrived(path: str, body: bytes, **headers: str) -> Request:
     )
 
 
-def receive(sock: socket.socket) -> Seen:
-    """All that comes until the answer is complete, or the connection is over."""
+def receive(sock: socket.socket, data: bytes = b"") -> Seen:
+    """All that comes, after what has come already, until the answer is complete, or the connection is over."""
     segments: list[bytes] = []
-    data = b""
-    while not _complete(data):
+    came = bytearray(data)
+    while not _complete(came):
         try:
             piece = sock.recv(65536)
         except ConnectionResetError:
-            return Seen(data, "reset", segments)
+            return Seen(bytes(came), "reset", segments)
         if not piece:
-            return Seen(data, "fin", segments)
+            return Seen(bytes(came), "fin", segments)
         segments.append(piece)
-        data += piece
-    return Seen(data, "complete", segments)
+        came += piece
+    return Seen(bytes(came), "complete", segments)
 
 
 def ask(port: int, body: bytes, **headers: str) -> Seen:
@@ -120,11 +132,12 @@ def is_silent(sock: socket.socket) -> bool:
     return not select.select([sock], [], [], 0)[0]
 
 
-def _complete(data: bytes) -> bool:
-    head, gap, body = data.partition(b"\r\n\r\n")
-    if not gap:
+def _complete(data: bytearray) -> bool:
+    gap = data.find(b"\r\n\r\n")
+    if gap < 0:
         return False
-    for line in head.lower().split(b"\r\n"):
+    head = bytes(data[:gap]).lower()
+    for line in head.split(b"\r\n"):
         if line.startswith(b"content-length: "):
-            return len(body) >= int(line[16:])
-    return body.endswith(b"0\r\n\r\n") and b"transfer-encoding: chunked" in head
+            return len(data) - gap - 4 >= int(line[16:])
+    return data.endswith(b"0\r\n\r\n") and b"transfer-encoding: chunked" in head

@@ -60,7 +60,7 @@ class Speaker:
             case "openai_responses":
                 items = value.get("output") or ()
                 parts = [part for item in items for part in item.get("content", ()) if item["type"] == "message"]
-                delta = value["delta"] if value.get("type") == "response.output_text.delta" else ""
+                delta = value.get("delta", "") if value.get("type") == "response.output_text.delta" else ""
                 return delta + "".join(part["text"] for part in parts)
         candidate = (value.get("candidates") or [{}])[0]
         return "".join(part.get("text") or "" for part in candidate.get("content", {}).get("parts", ()))

@@ -1,4 +1,4 @@
-"""Tokens that are lost on the way."""
+"""Tokens that are lost on the way (and billed all the same)."""
 
 from collections.abc import Iterable, Iterator
 
@@ -21,11 +21,15 @@ def _apply(reply: Reply, settings: Drop, _context: Context) -> Reply:
 
 
 def _less(parts: Iterable[Part], after: int, count: int) -> Iterator[Part]:
-    seen = 0
+    seen = lost = 0
     for part in parts:
-        if not part.is_content or not after <= seen < after + count:
-            yield part
+        gone = part.is_content and after <= seen < after + count
         seen += part.tokens
+        if gone:
+            lost += part.tokens + part.unseen
+        else:
+            part.unseen, lost = part.unseen + lost, 0
+            yield part
 
 
 FAULT = Fault("drop", "tokens are lost", _apply, Drop, primary="after", plain=False)

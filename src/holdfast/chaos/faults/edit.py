@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 __all__ = [
     "After",
     "change_token",
+    "decoded",
     "first_tokens",
+    "holder",
     "less",
     "plain_body",
     "plain_until",
@@ -103,19 +105,40 @@ def with_body(reply: Reply, part: Part) -> Reply:
     return reply
 
 
+def decoded(data: bytes) -> tuple[bytes, dict[str, Any] | None, bytes]:
+    """A body or an event: what stands before its JSON object, the object, and what stands after it.
+
+    None where there is no object (any more).
+    """
+    start, end = data.find(b"{"), data.rfind(b"}") + 1
+    try:
+        value = msgspec.json.decode(data[start:end])
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return data, None, b""
+    return (data[:start], value, data[end:]) if isinstance(value, dict) else (data, None, b"")
+
+
+def holder(value: dict[str, Any], context: Context) -> str | None:
+    """The name of what holds the answer in a body or an event."""
+    for name in ("delta", context.wire.names.get("answer")):
+        if name in value:
+            return name
+    lists = {name: len(inner) for name, inner in value.items() if isinstance(inner, list | dict)}
+    return max(lists, key=lists.__getitem__, default=None)
+
+
 def less(context: Context, what: Literal["usage", "finish"]) -> Callable[[bytes], bytes]:
     """A change of a body or an event: without usage or finish reason. What isn't JSON (any more) stays as it is."""
 
     def change(data: bytes) -> bytes:
-        start, end = data.find(b"{"), data.rfind(b"}") + 1
+        start, value, end = decoded(data)
+        if value is None:
+            return data
         try:
-            value = msgspec.json.decode(data[start:end])
-        except (msgspec.DecodeError, UnicodeDecodeError):
+            context.wire.less(value, what)
+        except (AttributeError, TypeError):  # another fault has left no answer in it
             return data
-        if not isinstance(value, dict):
-            return data
-        context.wire.less(value, what)
-        return data[:start] + msgspec.json.encode(value) + data[end:]
+        return start + msgspec.json.encode(value) + end
 
     return change
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Asked", "Field", "Media", "Operation", "Place", "Tool", "Wire", "text_tokens"]
 
-Field = Literal["id", "model"]
+Field = Literal["id", "model", "answer"]
 Operation = Literal["answer", "count", "embed"]
 
 MESSAGE_TOKENS = 4
@@ -110,7 +110,7 @@ class Wire(Protocol):
 
     @property
     def names(self) -> Mapping[Field, str]:
-        """What it calls an answer's id and model."""
+        """What it calls an answer's id, its model, and what holds all that is said."""
         ...
 
     @property

@@ -31,7 +31,7 @@ class Anthropic:
 
     name = "anthropic"
     json_type = "application/json"
-    names: Mapping[Field, str] = {"id": "id", "model": "model"}
+    names: Mapping[Field, str] = {"id": "id", "model": "model", "answer": "content"}
     repeats_names = False
 
     def key(self, request: Request) -> bytes | None:

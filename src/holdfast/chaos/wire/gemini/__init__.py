@@ -29,7 +29,7 @@ class Gemini:
 
     name = "gemini"
     json_type = "application/json; charset=UTF-8"
-    names: Mapping[Field, str] = {"id": "responseId", "model": "modelVersion"}
+    names: Mapping[Field, str] = {"id": "responseId", "model": "modelVersion", "answer": "candidates"}
     repeats_names = True
 
     def __init__(self, *, in_array: bool = False) -> None:

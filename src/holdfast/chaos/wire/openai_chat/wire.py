@@ -25,7 +25,7 @@ class OpenAIWire:
     """A part of :class:`holdfast.chaos.wire.base.Wire`."""
 
     json_type = "application/json"
-    names: Mapping[Field, str] = {"id": "id", "model": "model"}
+    names: Mapping[Field, str] = {"id": "id", "model": "model", "answer": "choices"}
     repeats_names = True
 
     def __init__(self, provider: Provider = providers.OPENAI) -> None:

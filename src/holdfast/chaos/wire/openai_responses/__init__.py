@@ -12,13 +12,13 @@ from holdfast.chaos.wire.openai_responses import failing, flavours, write
 from holdfast.chaos.wire.openai_responses.read import Responding, read
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from holdfast.chaos.answer import Answer
     from holdfast.chaos.draws import Draw
     from holdfast.chaos.http import Request
     from holdfast.chaos.plan import Part
-    from holdfast.chaos.wire.base import Asked, Place
+    from holdfast.chaos.wire.base import Asked, Field, Place
     from holdfast.chaos.wire.errors import ErrorAnswer, Problem
     from holdfast.chaos.wire.openai_chat.providers import Provider
     from holdfast.chaos.wire.openai_responses.flavours import Flavour
@@ -42,6 +42,7 @@ class OpenAIResponses(OpenAIWire):
     """See :class:`holdfast.chaos.wire.base.Wire`. Of a stream's events, the first and the last tell id and model."""
 
     name = "openai_responses"
+    names: Mapping[Field, str] = {"id": "id", "model": "model", "answer": "output"}
 
     def __init__(self, provider: Provider = providers.OPENAI, flavour: Flavour = flavours.OPENAI) -> None:
         super().__init__(provider)
