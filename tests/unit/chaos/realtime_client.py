@@ -1,6 +1,7 @@
 """Clients of a realtime session: one on a bare socket, and one that reads events; and a server to go with them."""
 
 import base64
+import contextlib
 import json
 import os
 import socket
@@ -8,7 +9,7 @@ import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from websockets.asyncio.client import ClientConnection, connect
 
@@ -21,7 +22,7 @@ TEXT, BINARY, CLOSE, PING, PONG, CONT = 1, 2, 8, 9, 10, 0
 
 @asynccontextmanager
 async def serving(settings: RealtimeSettings | None = None, **config: Any) -> AsyncIterator[ChaosServer]:
-    server = ChaosServer(ChaosConfig(**config))
+    server = ChaosServer(ChaosConfig.from_dict(config))
     server.realtime = Realtime(server, settings)
     await server.start()
     try:
@@ -92,6 +93,11 @@ def said(events: list[dict[str, Any]]) -> str:
     return "".join(event["delta"] for event in events if event["type"] in kinds)
 
 
+def frame_size(payload: bytes) -> int:
+    """Bytes of a server's frame."""
+    return len(payload) + (2 if len(payload) < 126 else 4 if len(payload) < 65_536 else 10)
+
+
 @dataclass
 class Heard:
     """What a bare socket saw."""
@@ -139,16 +145,20 @@ class Heard:
 class Bare:
     """A WebSocket by hand."""
 
-    def __init__(self, port: int, path: str = "/v1/realtime?model=m", **headers: str) -> None:
+    def __init__(
+        self, port: int, path: str = "/v1/realtime?model=m", behind: bytes = b"", **headers: str
+    ) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=10)
-        lines = [
-            f"GET {path} HTTP/1.1", "host: test", "upgrade: websocket", "connection: Upgrade",
-            "sec-websocket-version: 13", f"sec-websocket-key: {base64.b64encode(os.urandom(16)).decode()}",
-        ]  # fmt: skip  # a request's lines
-        lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
-        self.socket.sendall("\r\n".join(lines).encode() + b"\r\n\r\n")
+        given = {
+            "host": "test", "upgrade": "websocket", "connection": "Upgrade", "sec-websocket-version": "13",
+            "sec-websocket-key": base64.b64encode(os.urandom(16)).decode(), **headers,
+        }  # fmt: skip  # a request's headers
+        lines = [f"GET {path} HTTP/1.1", *(f"{name}: {value}" for name, value in given.items())]
+        self.socket.sendall("\r\n".join(lines).encode() + b"\r\n\r\n" + behind)
         self._data = b""
+        self.closed = False
         self.heard = Heard(self._head())
+        self.heard.segments.append(len(self._data))
 
     def _head(self) -> str:
         while b"\r\n\r\n" not in self._data:
@@ -159,17 +169,19 @@ class Bare:
         head, _, self._data = self._data.partition(b"\r\n\r\n")
         return head.decode()
 
-    def __enter__(self) -> "Bare":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.socket.close()
 
     def frame(self, opcode: int, payload: bytes, *, fin: bool = True) -> None:
+        self.closed = self.closed or opcode == CLOSE
         size = len(payload)
-        length = bytes([0x80 | size]) if size < 126 else b"\xfe" + struct.pack(">H", size)
-        if size > 65_535:
-            length = b"\xff" + struct.pack(">Q", size)
+        if size < 126:
+            length = bytes([0x80 | size])
+        else:
+            length = b"\xfe" + struct.pack(">H", size) if size < 65_536 else b"\xff" + struct.pack(">Q", size)
         # A mask of zeros is a mask.
         self.socket.sendall(bytes([(0x80 if fin else 0) | opcode]) + length + b"\0\0\0\0" + payload)
 
@@ -215,6 +227,9 @@ class Bare:
             self.heard.frames.append((self._data[0] & 0x0F, self._data[at : at + size]))
             self._data = self._data[at + size :]
             opcode, payload = self.heard.frames[-1]
+            if opcode == CLOSE and not self.closed:
+                with contextlib.suppress(OSError):  # it may have gone already
+                    self.frame(CLOSE, payload[:2])
             if kind and opcode == TEXT and payload.startswith(f'{{"type":"{kind}"'.encode()):
                 return self.heard
         return None

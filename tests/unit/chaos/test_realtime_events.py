@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import copy
 
 import pytest
 from tests.unit.chaos.realtime_client import only, said, serving, talking
@@ -34,39 +35,57 @@ def session(work, settings=None, **config):
     return asyncio.run(run())
 
 
+def _session(**fields):
+    return {"session": {**SESSION, **fields}}
+
+
+def _item(**fields):
+    return {"item": {**USER, **fields}}
+
+
+SOUND = {"type": "input_audio", "audio": "?"}
+PICTURE = {"type": "input_image", "image_url": "data:image/png;base64,?"}
 WRONG = [
-    ("session.update", {"session": {**SESSION, "foo": 1}}, "unknown_parameter", "session.foo"),
+    ("session.update", _session(foo=1), "unknown_parameter", "session.foo"),
     ("session.update", {"session": {"instructions": "x"}}, "missing_required_parameter", "session.type"),
     ("session.update", {"session": {"type": "transcription"}}, "invalid_value", "session.type"),
     ("session.update", {}, "missing_required_parameter", "session"),
-    ("session.update", {"session": {**SESSION, "instructions": 3}}, "invalid_type", "session.instructions"),
-    ("session.update", {"session": {**SESSION, "model": "other"}}, "invalid_value", "session.model"),
-    ("session.update", {"session": {**SESSION, "output_modalities": ["text", "audio"]}}, "invalid_value", "session.output_modalities"),
-    ("session.update", {"session": {**SESSION, "max_output_tokens": 5000}}, "invalid_value", "session.max_output_tokens"),
-    ("session.update", {"session": {**SESSION, "audio": {"output": {"speed": 9}}}}, "invalid_value", "session.audio.output.speed"),
-    ("session.update", {"session": {**SESSION, "audio": {"input": {"turn_detection": {"type": "x"}}}}}, "invalid_value", "session.audio.input.turn_detection.type"),
-    ("session.update", {"session": {**SESSION, "tools": [{"type": "function"}]}}, "missing_required_parameter", "session.tools[0].name"),
+    ("session.update", _session(instructions=3), "invalid_type", "session.instructions"),
+    ("session.update", _session(model="other"), "invalid_value", "session.model"),
+    ("session.update", _session(output_modalities=["text", "audio"]), "invalid_value", "session.output_modalities"),
+    ("session.update", _session(max_output_tokens=5000), "invalid_value", "session.max_output_tokens"),
+    ("session.update", _session(audio={"output": {"speed": 9}}), "invalid_value", "session.audio.output.speed"),
+    ("session.update", _session(audio={"input": {"turn_detection": {"type": "x"}}}), "invalid_value",
+      "session.audio.input.turn_detection.type"),
+    ("session.update", _session(tools=[{"type": "function"}]), "missing_required_parameter", "session.tools[0].name"),
     ("conversation.item.create", {"item": {"type": "message"}}, "missing_required_parameter", "item.role"),
-    ("conversation.item.create", {"item": {"type": "message", "role": "user"}}, "missing_required_parameter", "item.content"),
+    ("conversation.item.create", {"item": {"type": "message", "role": "user"}},
+     "missing_required_parameter", "item.content"),
     ("conversation.item.create", {"item": {"type": "x"}}, "invalid_value", "item.type"),
-    ("conversation.item.create", {"item": {**USER, "output": "x"}}, "unknown_parameter", "item.output"),
-    ("conversation.item.create", {"item": {**USER, "role": "assistant"}}, "invalid_value", "item.content[0].type"),
-    ("conversation.item.create", {"item": {**USER, "content": [{"type": "input_text"}]}}, "missing_required_parameter", "item.content[0].text"),
-    ("conversation.item.create", {"item": {**USER, "content": [{"type": "input_audio", "audio": "?"}]}}, "invalid_value", "item.content[0].audio"),
-    ("conversation.item.create", {"item": {**USER, "content": [{"type": "input_image", "image_url": "data:image/png;base64,?"}]}}, "invalid_value", "item.content[0].image_url"),
-    ("conversation.item.create", {"item": USER, "previous_item_id": "none"}, "item_create_invalid_previous_item_id", "previous_item_id"),
-    ("conversation.item.create", {"item": {"type": "function_call_output", "call_id": "c", "output": ""}}, "item_create_invalid_call_id", "item.call_id"),
+    ("conversation.item.create", _item(output="x"), "unknown_parameter", "item.output"),
+    ("conversation.item.create", _item(role="assistant"), "invalid_value", "item.content[0].type"),
+    ("conversation.item.create", _item(content=[{"type": "input_text"}]), "missing_required_parameter",
+      "item.content[0].text"),
+    ("conversation.item.create", _item(content=[SOUND]), "invalid_value", "item.content[0].audio"),
+    ("conversation.item.create", _item(content=[PICTURE]), "invalid_value", "item.content[0].image_url"),
+    ("conversation.item.create", {"item": USER, "previous_item_id": "none"},
+     "item_create_invalid_previous_item_id", "previous_item_id"),
+    ("conversation.item.create", {"item": {"type": "function_call_output", "call_id": "c", "output": ""}},
+     "item_create_invalid_call_id", "item.call_id"),
     ("conversation.item.create", {"item": {"type": "item_reference", "id": "x"}}, "invalid_value", "item.type"),
     ("conversation.item.delete", {"item_id": "none"}, "item_delete_invalid_item_id", "item_id"),
     ("conversation.item.retrieve", {"item_id": "none"}, "item_retrieve_invalid_item_id", "item_id"),
-    ("conversation.item.truncate", {"item_id": "none", "content_index": 0, "audio_end_ms": 0}, "item_truncate_invalid_item_id", "item_id"),
+    ("conversation.item.truncate", {"item_id": "none", "content_index": 0, "audio_end_ms": 0},
+     "item_truncate_invalid_item_id", "item_id"),
     ("conversation.item.truncate", {"item_id": "none"}, "missing_required_parameter", "content_index"),
     ("input_audio_buffer.append", {"audio": "not base64"}, "invalid_value", "audio"),
     ("input_audio_buffer.append", {}, "missing_required_parameter", "audio"),
     ("input_audio_buffer.commit", {}, "input_audio_buffer_commit_empty", None),
     ("response.create", {"response": {"foo": 1}}, "unknown_parameter", "response.foo"),
-    ("response.create", {"response": {"input": [{"type": "item_reference", "id": "x"}]}}, "invalid_value", "response.input[0].id"),
-    ("response.create", {"response": {"input": [{"type": "item_reference"}]}}, "missing_required_parameter", "response.input[0].id"),
+    ("response.create", {"response": {"input": [{"type": "item_reference", "id": "x"}]}},
+     "invalid_value", "response.input[0].id"),
+    ("response.create", {"response": {"input": [{"type": "item_reference"}]}},
+     "missing_required_parameter", "response.input[0].id"),
     ("response.cancel", {}, "response_cancel_not_active", None),
     ("response.cancel", {"response_id": "resp_x"}, "response_cancel_not_active", None),
     ("nonsense", {}, "invalid_value", "type"),
@@ -109,7 +128,10 @@ def test_an_update_changes_what_it_names():
     async def work(talker, _server):
         given = {
             "tools": [TOOL], "tool_choice": "required", "max_output_tokens": 100,
-            "audio": {"input": {"turn_detection": {"type": "semantic_vad"}, "transcription": {"model": "x"}}, "output": {"voice": "ash"}},
+            "audio": {
+                "input": {"turn_detection": {"type": "semantic_vad"}, "transcription": {"model": "x"}},
+                "output": {"voice": "ash"},
+            },
         }  # fmt: skip  # reads better packed
         await talker.send("session.update", session={**SESSION, **given})
         [first] = await talker.until("session.updated")
@@ -143,9 +165,11 @@ def test_the_voice_is_set_once_it_was_heard():
 
 def test_a_refused_update_changes_nothing():
     preferences = Preferences("sess_1", "m", 0)
-    before = preferences.values
+    before = copy.deepcopy(preferences.values)
     with pytest.raises(Wrong):
-        preferences.update({"instructions": "new", "model": "other"}, spoken=False)
+        preferences.update(
+            {"instructions": "new", "audio": {"output": {"speed": 1.2, "voice": "ash"}}}, spoken=True
+        )
     assert preferences.values == before
 
 
@@ -446,7 +470,7 @@ def test_turns_of_the_clients_own(kind):
     heard, cleared, committed, events = session(work, RealtimeSettings(turn_s=0.5))
     assert heard[1]["audio_end_ms"] == 500
     assert cleared["type"] == "input_audio_buffer.cleared"
-    assert [event["type"] for event in committed][0] == "input_audio_buffer.committed"
+    assert committed[0]["type"] == "input_audio_buffer.committed"
     assert committed[0]["previous_item_id"] == heard[-1]["item"]["id"]
     response = events[-2]["response"]
     assert response["usage"]["input_token_details"]["audio_tokens"] == 5 + 2

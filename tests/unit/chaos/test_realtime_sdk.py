@@ -79,7 +79,8 @@ def test_speech(chaos):
             async for event in connection:
                 events.append(event)
                 if event.type == "response.done":
-                    return events
+                    break
+            return events
 
     events = asyncio.run(talk())
     transcript = "".join(e.delta for e in events if e.type == "response.output_audio_transcript.delta")

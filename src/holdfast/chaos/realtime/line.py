@@ -18,11 +18,12 @@ from holdfast.chaos.plan import Reply
 from holdfast.chaos.play import Player, linger_reset
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from websockets.server import ServerProtocol
 
-    from holdfast.chaos.clock import Clock
+    from holdfast.chaos.clock import Clock, Timer
+    from holdfast.chaos.journal import End
     from holdfast.chaos.plan import Part
 
     Served = Callable[[int, list[Part]], None]
@@ -38,7 +39,10 @@ class _Write(msgspec.Struct, gc=False):
     """Bytes to be written, and who wants to know when they are."""
 
     data: bytes
-    segment: int = 0
+    sizes: Iterator[int] | None = None
+    """Of its segments, one after the other; what is left when they are used up is one segment. None: so is all of it."""
+    pause: float = 0.0
+    """Seconds between them."""
     parts: list[Part] = []
     served: Served | None = None
     at: int = 0
@@ -67,12 +71,12 @@ class Line:
         self._size = 0
         self._blocked = False
         self._unflushed: tuple[int, _Write] | None = None
-        self._turn: asyncio.Handle | None = None
+        self._turn: Timer | None = None
         self._close_timer: asyncio.TimerHandle | None = None
         self._farewell: Player | None = None
         self._message: list[bytes] = []  # the pieces of one that is coming
         self._text = True
-        self._finishing = False
+        self._last: Callable[[], None] | None = None  # what ends it, once all was written
         self.deaf = False
         """Whether nothing that comes is heard any more, pings included."""
 
@@ -84,7 +88,7 @@ class Line:
     @property
     def clogged(self) -> bool:
         """Whether something waits to be written."""
-        return self._blocked or bool(self._writes)
+        return self._blocked or bool(self._writes) or self._turn is not None
 
     @property
     def in_message(self) -> bool:
@@ -97,9 +101,16 @@ class Line:
         return self._size >= _FULL
 
     @property
-    def agreed(self) -> bool:
-        """Whether both sides have said that this is the end."""
-        return self._protocol.close_rcvd is not None and self._protocol.close_sent is not None
+    def over(self) -> bool:
+        """Whether all has been said, as the protocol sees it."""
+        return self._protocol.eof_sent
+
+    @property
+    def end(self) -> End:
+        """How a connection that is over has ended, if nobody knows better."""
+        if self._protocol.close_sent is None:
+            return "client_left"
+        return "closed_by_us" if self._protocol.close_rcvd is None else "complete"
 
     # In.
 
@@ -134,11 +145,18 @@ class Line:
         self._protocol.send_text(message)
         self.flush()
 
-    def send_parts(self, messages: list[bytes], parts: list[Part], served: Served, segment: int) -> None:
-        """Whole messages in one write; ``served`` is told when they went."""
+    def send_parts(
+        self,
+        messages: list[bytes],
+        parts: list[Part],
+        served: Served,
+        sizes: Iterator[int] | None = None,
+        pause: float = 0.0,
+    ) -> None:
+        """Whole messages in one write, or in segments of those sizes; ``served`` is told when they went."""
         for message in messages:
             self._protocol.send_text(message)
-        self._queue_served(parts, served, segment)
+        self._put(_Write(self._framed(), sizes, pause, parts, served))
 
     def send_piece(self, piece: bytes, parts: list[Part], served: Served, *, last: bool) -> None:
         """The next piece of a message; ``last`` ends it."""
@@ -146,7 +164,7 @@ class Line:
             self._protocol.send_continuation(piece, fin=last)
         else:
             self._protocol.send_text(piece, fin=last)
-        self._queue_served(parts, served, 0)
+        self._put(_Write(self._framed(), parts=parts, served=served))
         if last:
             while self._waiting and self.open:
                 message = self._waiting.popleft().data
@@ -156,9 +174,8 @@ class Line:
             if not self.clogged:
                 self._loop.call_soon(self._free)  # other responses may have waited for this message's end
 
-    def _queue_served(self, parts: list[Part], served: Served, segment: int) -> None:
-        data = b"".join(self._protocol.data_to_send())
-        self._put(_Write(data, segment, parts, served))
+    def _framed(self) -> bytes:
+        return b"".join(self._protocol.data_to_send())
 
     def flush(self) -> None:
         """Write what the protocol has to say; its end of all is the connection's."""
@@ -166,7 +183,7 @@ class Line:
             if data:
                 self._put(_Write(data))
             else:
-                self.finish()
+                self._say_no_more()
 
     def greet(self, head: bytes) -> None:
         """The handshake's answer."""
@@ -183,7 +200,8 @@ class Line:
         self._turn = None
         while self._writes and not self._blocked and not self._transport.is_closing():
             write = self._writes[0]
-            data = write.data[write.at : write.at + write.segment] if write.segment else write.data
+            size = next(write.sizes, 0) if write.sizes is not None else 0
+            data = write.data[write.at : write.at + size] if size else write.data[write.at :]
             write.at += len(data)
             self._size -= len(data)
             whole = write.at >= len(write.data)
@@ -192,9 +210,16 @@ class Line:
             self._transport.write(data)
             if not self._passed(len(data), write, whole=whole):
                 return
-            if write.segment and self._writes:
-                self._turn = self._loop.call_soon(self._write_on)
+            if write.sizes is not None and self._rests(write.pause):
                 return
+
+    def _rests(self, pause: float) -> bool:
+        """Whether there is something to wait for between two segments."""
+        if pause:
+            self._turn = self._clock.call_at(self._clock.now() + pause, self._write_on)
+        elif self._writes:
+            self._turn = self._loop.call_soon(self._write_on)
+        return self._turn is not None
 
     def _passed(self, size: int, write: _Write, *, whole: bool) -> bool:
         """Whether the kernel took it all."""
@@ -206,8 +231,8 @@ class Line:
 
     def _write_on(self) -> None:
         self._write()
-        if self._finishing and not self._writes:
-            self._transport.close()
+        if self._last is not None and not self._writes:
+            self._last()
         elif not self.clogged:
             self._free()
 
@@ -235,18 +260,26 @@ class Line:
         """The closing handshake, from our side."""
         if not self.open:
             return
-        if self.in_message:  # it will never be whole
-            self.finish()
-            return
         self._protocol.send_close(code, reason)
         self.flush()
-        self._close_timer = self._loop.call_later(_CLOSE_WAIT_S, self._transport.abort)
+        self._wait_for_end()
 
     def finish(self) -> None:
         """A FIN, behind what was written."""
-        self._finishing = True
+        self._last = self._transport.close
         if not self._writes:
-            self._transport.close()
+            self._last()
+
+    def _say_no_more(self) -> None:
+        """Our FIN, as the protocol ends; what the client still sends is read, since unread it would make this a RST."""
+        self._last = self._transport.write_eof
+        if not self._writes:
+            self._last()
+        self._wait_for_end()
+
+    def _wait_for_end(self) -> None:
+        if self._close_timer is None:
+            self._close_timer = self._loop.call_later(_CLOSE_WAIT_S, self._transport.abort)
 
     def half_close(self) -> None:
         """A FIN, and then nothing, until the client leaves."""

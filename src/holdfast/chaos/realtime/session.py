@@ -117,16 +117,18 @@ class RealtimeConnection(asyncio.Protocol):
         self._inbox.extend(self.line.receive(data))
         if self._turn is None:
             self._work()
+        if self.line.over:
+            self._over(self.line.end)
 
     def eof_received(self) -> bool:
         """A client that says it sends no more has left. Returns: close it."""
         self.line.abandon()
-        self._over("client_left")
+        self._over(self.line.end)
         self._transport.abort()  # a close would still flush the last write, which was not served in time
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # asyncio's signature
-        self._over("complete" if self.line.agreed else "client_left")
+        self._over(self.line.end)
         self.line.stop()
         if self._expiry is not None:
             self._expiry.cancel()
@@ -248,8 +250,8 @@ class RealtimeConnection(asyncio.Protocol):
     def _over(self, end: End) -> None:
         if self._end is None:
             self._end = end
-            for talk in tuple(self._talks.values()):
-                talk.left(end)
+            for talk in tuple(self._talks.values()):  # a goodbye in the middle of one is no end of it
+                talk.left("client_left" if end == "complete" else end)
             self._talks.clear()
             self._attempt.ended(end)
 

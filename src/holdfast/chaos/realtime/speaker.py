@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import repeat
 from typing import TYPE_CHECKING
 
 from holdfast.chaos.plan import FOREVER
@@ -46,6 +47,7 @@ class Speaker:
         self._served = served
         self._done = done
         self._parts = iter(reply.parts)
+        self._sizes = repeat(reply.segment) if reply.segment else reply.segments
         self._next: Part | None = None
         self._timer: Timer | None = None
         self._started = False
@@ -152,7 +154,9 @@ class Speaker:
             size += len(following.data)
             following = next(self._parts, None)
         self._next = following
-        self._line.send_parts([p.data for p in parts], parts, self._served, self._reply.segment)
+        self._line.send_parts(
+            [p.data for p in parts], parts, self._served, self._sizes, self._reply.segment_pause
+        )
 
     def _finish(self) -> None:
         if not self._finished:

@@ -25,6 +25,7 @@ _INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"
 """Finish -> the reason why a response is incomplete."""
 _UNTOLD = {"type": "server_error", "code": None, "message": "The response failed; see the error before."}
 _DELTA = {"audio": "response.output_audio_transcript.delta", "text": "response.output_text.delta"}
+_SOUND = b'{"type":"response.output_audio.delta"'
 _ADDED = b'{"type":"response.output_item.added"'
 _DONE = b'{"type":"response.output_item.done"'
 _PART_ADDED = b'{"type":"response.content_part.added"'
@@ -257,7 +258,9 @@ class Speech(RealtimeWire):
     def served(self, parts: list[Part]) -> None:
         """These reached the client."""
         for part in parts:
-            self._audio_tokens += part.unseen
+            sound = part.data.startswith(_SOUND)
+            self._audio_tokens += sound
+            self._text_tokens += part.unseen - sound  # lost on the way, but billed
             if part.kind == "text":
                 self._text_tokens += part.tokens
                 self._text.append(part.said)

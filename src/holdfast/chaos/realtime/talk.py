@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from holdfast.chaos.draws import Draw
-from holdfast.chaos.pace import paced
-from holdfast.chaos.plan import Part, Reply
-from holdfast.chaos.realtime.events import error_of
+from holdfast.chaos.realtime.faults import as_session
 from holdfast.chaos.realtime.speaker import Speaker
 
 if TYPE_CHECKING:
     from holdfast.chaos.chat import Attempt
     from holdfast.chaos.clock import Clock
     from holdfast.chaos.journal import End
-    from holdfast.chaos.plan import Shut
+    from holdfast.chaos.plan import Part, Reply, Shut
     from holdfast.chaos.realtime.line import Line
     from holdfast.chaos.realtime.speech import Speech
     from holdfast.chaos.settings import Pace
@@ -23,9 +20,6 @@ __all__ = ["Stage", "Talk"]
 
 _GOING_AWAY = 1001
 _INTERNAL_ERROR = 1011
-_OF_CONNECTIONS = ("default", "key", "route", "model")
-"""Rules whose statuses refuse handshakes, which are counted apart. A response fails with one where the prompt, the hour or
-a bound says so."""
 
 
 class Stage(Protocol):
@@ -54,7 +48,7 @@ class Talk:
         self._stage = stage
         self._speech = speech
         self._attempt = attempt
-        self._reply = attempt.reply = _spoken(reply, speech, attempt, stage.pace)
+        self._reply = attempt.reply = as_session(reply, speech, attempt, stage.pace)
         attempt.entry.operation = "realtime"
         self._ended = False
         self._cancelled: str | None = None
@@ -146,24 +140,3 @@ class Talk:
         else:
             self.left("complete")
             stage.over(self)
-
-
-def _spoken(reply: Reply, speech: Speech, attempt: Attempt, pace: Pace) -> Reply:
-    """A reply that is a body, as a session tells it: an error as a failed response, anything else as one message."""
-    if reply.length is None or reply.status is None:
-        return reply
-    body = b"".join(part.data for part in reply.parts)
-    if reply.status == 200:
-        reply.parts = (Part(body, "noise"),)
-        return reply
-    entry = attempt.entry
-    if "status" in entry.faults and entry.rule is not None and entry.rule.startswith(_OF_CONNECTIONS):
-        entry.faults.remove("status")
-        entry.skipped = [*entry.skipped, "status"]
-        assert attempt.answer is not None  # noqa: S101  # a fault comes after an answer
-        parts = speech.events(attempt.answer, speech.scene.asked)
-        healthy = Reply(200, {}, parts, wait=reply.wait, billing="served")
-        return paced(healthy, pace, Draw(0, attempt.answer.nonce, 1), stream=True)
-    reply.parts = [Part(event, "noise") for event in speech.failed(error_of(body))]
-    reply.length = None
-    return reply

@@ -23,7 +23,7 @@ class RealtimeWire(OpenAIChat):
     """What a connection and its responses have in common. Each attempt has one of its own."""
 
     name = "openai_realtime"
-    names: Mapping[Field, str] = {"id": "response_id", "model": "model"}
+    names: Mapping[Field, str] = {"id": "response_id", "model": "model", "answer": "response"}
 
     def __init__(self, key: bytes | None, asked: Asked, *, azure: bool) -> None:
         super().__init__(providers.AZURE if azure else providers.OPENAI)
