@@ -181,3 +181,12 @@ def test_settings_that_cant_be_meant_are_named(tmp_path: Path) -> None:
         ["--script", "x"],
     ):
         assert called(tmp_path, "chaos", "show-config", *arguments).returncode == 2
+
+
+def test_serving_can_be_watched_and_asked(tmp_path: Path) -> None:
+    with chaos(tmp_path, "--watch", "-s", "m=503") as port:
+        completed(port, "m")
+        url = f"http://127.0.0.1:{port}"
+        stats = json.loads(called(tmp_path, "chaos", "stats", url, "--json").stdout)
+        assert stats["by_status"] == {"503": 1}
+        assert "503" in called(tmp_path, "chaos", "journal", url).stdout

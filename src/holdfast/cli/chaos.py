@@ -1,13 +1,15 @@
 """``holdfast chaos``"""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from holdfast.cli import chaos_remote
 from holdfast.cli.chaos_settings import Config, Preset, Rate, ScriptOf, Seed, Setting, collect
 from holdfast.cli.output import complain, say, say_bytes, say_json, say_table
-from holdfast.cli.serve import no_address
+from holdfast.cli.serve import event_loop, no_address
 
 if TYPE_CHECKING:
     from holdfast.cli.chaos_settings import Settings
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 app = typer.Typer(help="A provider that fails on purpose.", no_args_is_help=True)
+app.add_typer(chaos_remote.app)
 
 
 @app.callback()
@@ -47,6 +50,9 @@ def serve(
             help="Ask this bearer token for /admin/… Default: none is asked.",
         ),
     ] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Show live what it does: rates, outcomes, attempts.")
+    ] = False,
 ) -> None:
     """Serve as OpenAI, Anthropic, Gemini, Azure, OpenRouter and DeepSeek do, and fail by script or by chance.
 
@@ -58,7 +64,7 @@ def serve(
     \b
     Examples:
       holdfast chaos serve                                       healthy, on port 8401
-      holdfast chaos serve --preset realistic --seed 7
+      holdfast chaos serve --preset realistic --seed 7 --watch
       holdfast chaos serve -r 429=5 -r "reset=0.5" --set pace.ttft=0.3
       holdfast chaos serve -s "fb-fail=503" -s "fb-*=ok"
       holdfast chaos serve -s "flaky=429 retry-after=2; tokens=40 cut=reset; ok"
@@ -67,6 +73,7 @@ def serve(
     Exit codes: 0 ended by SIGTERM or Ctrl-C; 1 a setting, the file or the port can't be used.
     """
     from holdfast.chaos import serve as serve_chaos
+    from holdfast.cli.chaos_watch import watching
 
     file = None if journal is None else str(journal)
     settings = collect(
@@ -77,8 +84,10 @@ def serve(
             f"{host} is reached by other machines, who may change scripts and read prompts: add --admin-token"
         )
         raise typer.Exit(1)
+    shown = watching(settings.admin_token) if watch else nullcontext(say)
     try:
-        serve_chaos(host, port, settings, say=say)
+        with shown as told:
+            serve_chaos(host, port, settings, say=told, loop_factory=event_loop())
     except OSError as error:
         no_address(host, port, error, retry="holdfast chaos serve")
 

@@ -13,7 +13,7 @@ import typer
 from holdfast.cli.environment import config_file, environment, program
 from holdfast.cli.output import complain, console, say
 
-__all__ = ["no_address", "serve"]
+__all__ = ["event_loop", "no_address", "serve"]
 
 
 def serve(
@@ -73,7 +73,7 @@ def serve(
                 say(line)
 
         try:
-            with asyncio.Runner(loop_factory=_event_loop()) as runner:
+            with asyncio.Runner(loop_factory=event_loop()) as runner:
                 runner.run(serve_gateway(settings, announce=announce))
         except OSError as error:
             if error.errno not in (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES):
@@ -91,10 +91,10 @@ def no_address(host: str, port: int, error: OSError, *, retry: str) -> NoReturn:
     sys.exit(1)
 
 
-def _event_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+def event_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
     """uvloop's, where it can be had (not on Windows); None: asyncio's own."""
     try:
         import uvloop
     except ImportError:
         return None
-    return uvloop.new_event_loop
+    return uvloop.newevent_loop
