@@ -27,6 +27,10 @@ class Lazy(Sequence[str]):
     def first(self, count: int) -> Lazy:
         """The first ``count`` of them."""
 
+    @abstractmethod
+    def may_hold(self, text: str) -> bool:
+        """False where ``text`` can't stand in these tokens, however many they are."""
+
     def __len__(self) -> int:
         return self._count
 
@@ -57,6 +61,15 @@ class Numbered(Lazy):
 
     def first(self, count: int) -> Numbered:
         return Numbered(self._nonce, count)
+
+    def may_hold(self, text: str) -> bool:
+        return all(map(self._may_hold_part, text.split(" ")))
+
+    def _may_hold_part(self, part: str) -> bool:
+        before, colon, number = part.partition(":")
+        if not colon:
+            return part in self._nonce or (part.isdecimal() and len(part) <= len(str(self._count)))
+        return self._nonce.endswith(before) and (not number or number.isdecimal())
 
     def __iter__(self) -> Iterator[str]:
         nonce = self._nonce
@@ -100,6 +113,10 @@ def until_stop(
 ) -> tuple[Sequence[str], str | None]:
     """``tokens`` up to the first stop sequence in their text, and that sequence; of two at one place, the one that
     sorts first. No more than ``most`` tokens are searched, and no more than a window of them is held at a time."""
+    if isinstance(tokens, Lazy):  # most stop sequences can't be in them, and need no search through millions
+        stop = [word for word in stop if tokens.may_hold(word)]
+    if not stop:
+        return tokens, None
     longest = max(map(len, stop))
     running = iter(tokens) if most is None else islice(tokens, most)
     whole = 0  # tokens before the window

@@ -49,6 +49,13 @@ _ROUND = (
 _PARAGRAPH = " ".join(_ROUND).split()
 _VOWELS = frozenset("aeiou")
 _MASK = (1 << 64) - 1
+_SPELT = {
+    word for place in _PARAGRAPH for word in ("an", *_WORDS.get(place.rstrip(".,"), (place.rstrip(".,"),)))
+}
+_ALL = "\0".join(
+    word + end for word in sorted(_SPELT | {word.capitalize() for word in _SPELT}) for end in ("", ".", ",")
+)
+"""Whatever may stand between two spaces."""
 
 
 class Words(Lazy):
@@ -72,6 +79,9 @@ class Words(Lazy):
         if _STARTS[at]:
             word = word.capitalize()
         return f"{word}{place[len(head) :]} "
+
+    def may_hold(self, text: str) -> bool:
+        return "\0" not in text and all(part in _ALL for part in text.split(" "))
 
     def _word(self, place: str, index: int) -> str:
         words: Sequence[str] | None = _WORDS.get(place)
