@@ -97,4 +97,4 @@ def event_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
         import uvloop
     except ImportError:
         return None
-    return uvloop.newevent_loop
+    return uvloop.new_event_loop
