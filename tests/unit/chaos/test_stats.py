@@ -25,8 +25,8 @@ def served(stats: Stats, one, now_ns: int) -> None:
 @given(st.lists(st.integers(1, 10**15), min_size=1, max_size=200))
 def test_percentiles_are_within_one_percent(durations):
     sketch = Sketch()
-    for ns in durations:
-        sketch.add(ns)
+    sketch.add(durations[:3])
+    sketch.add(durations[3:])
     ranked = sorted(durations)
     for share in SHARES:
         true = ranked[max(0, math.ceil(share * len(ranked)) - 1)]
@@ -38,8 +38,7 @@ def test_percentiles_are_within_one_percent(durations):
 
 def test_durations_that_cant_be_are_kept_in_bounds():
     sketch = Sketch()
-    for ns in (-5, 0, 1, 1 << 70):
-        sketch.add(ns)
+    sketch.add([-5, 0, 1, 1 << 70])
     told = sketch.told()
     assert (told["count"], told["min"]) == (4, 1e-9)
     assert told["p50"] == pytest.approx(1e-9, rel=0.0102)
