@@ -10,7 +10,6 @@ import pty
 import signal
 import struct
 import subprocess
-import sys
 import termios
 import threading
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import typer
 from rich.console import Console
-from tests.e2e.cli_process import WAIT_S, environment
+from tests.e2e.cli_process import HOLDFAST, WAIT_S, environment
 from tests.unit.chaos.raw import ask, payload, send
 
 from holdfast.chaos import Chaos, ChaosConfig, run_chaos
@@ -33,7 +32,7 @@ from holdfast.cli.chaos_watch import watching
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PROGRAM = [sys.executable, "-c", "from holdfast.cli.chaos_remote import app; app()"]
+PROGRAM = [HOLDFAST, "chaos"]
 
 
 def called(*arguments: str) -> tuple[int, str, str]:
