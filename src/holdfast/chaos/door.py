@@ -1,14 +1,20 @@
-"""The listening socket: open, refusing (RST to each SYN), or silent (no answer to a SYN at all).
+"""The listening sockets: open, refusing (RST to each SYN), or silent (no answer to a SYN at all).
 
-A refusing port stays bound, so that nobody else gets it. A silent one has an accept queue that is full: Linux then drops
-the SYNs that come, and a client's connect hangs until its own time limit, or until the door opens and it tries again.
+A refusing port stays bound, so that nobody else gets it: on Linux a listening socket that is shut down is just that. A
+silent one has an accept queue that is full: Linux then drops the SYNs that come, and a client's connect hangs until its own
+time limit, or until the door opens and it tries again.
+
+Connections are accepted here and not by the loop's own server, since its end isn't an instant: whoever it is about to
+accept then is neither served nor refused.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import socket
+import sys
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -22,23 +28,25 @@ __all__ = ["Door", "State"]
 State = Literal["open", "refused", "silent"]
 
 _BACKLOG = 4096
+_AT_ONCE = 64  # accepted before others get their turn
 _FILLERS = 8  # more than the shortest queue takes
-_BIND_TRIES = 200  # an event loop may close its listening socket some turns later
+_ABSENT = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)  # a name's IPv6 address, where there is no IPv6
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_EXHAUSTED_WAIT_S = 0.1  # whoever waits to be accepted stays in the queue
 
 
 class Door:
-    """One address. ``await open()``, ``await close()``; ``shut`` for a while between them."""
+    """One host and port. ``await open()``, ``await close()``; ``shut`` for a while between them."""
 
     def __init__(self, factory: Callable[[], asyncio.BaseProtocol], clock: Clock) -> None:
         self._factory = factory
         self._clock = clock
-        self._server: asyncio.Server | None = None
-        self._bound: socket.socket | None = None
+        self._loop = asyncio.get_running_loop()
+        self._sockets: list[socket.socket] = []
         self._fillers: list[socket.socket] = []
-        self._address: tuple[str, int] = ("", 0)
-        self._family = socket.AF_INET
+        self._accepting: set[asyncio.Task[None]] = set()
         self._timer: Timer | None = None
-        self._change: asyncio.Task[None] | None = None
+        self._again: asyncio.TimerHandle | None = None
         self._base: State = "open"
         self._shut: State | None = None
         self.state: State = "open"
@@ -46,15 +54,32 @@ class Door:
     @property
     def address(self) -> tuple[str, int]:
         """Host and port, once open."""
-        return self._address
+        host, port = self._sockets[0].getsockname()[:2]
+        return host, port
 
     async def open(self, host: str, port: int) -> None:
-        """Listen; port 0 takes a free one. Raises OSError where that can't be."""
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(self._factory, host, port, backlog=_BACKLOG)
-        sock = self._server.sockets[0]
-        self._family = sock.family
-        self._address = sock.getsockname()[:2]
+        """Listen on all addresses of ``host``; port 0 takes a free one. Raises OSError where that can't be."""
+        found = await self._loop.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        absent: OSError | None = None
+        try:
+            for family, _, _, _, address in dict.fromkeys(found):
+                try:
+                    sock = _bound(family, (address[0], port, *address[2:]))
+                except OSError as error:
+                    if error.errno not in _ABSENT:
+                        raise
+                    absent = error
+                    continue
+                self._sockets.append(sock)
+                port = sock.getsockname()[1]
+            if not self._sockets:
+                raise absent or OSError(f"{host!r} has no address")
+            self._listen()
+        except OSError:
+            self._close_sockets()
+            raise
 
     def shut(self, shut: Shut) -> None:
         """For a while, from now on, whatever :meth:`set` says."""
@@ -70,95 +95,124 @@ class Door:
         self._change_to(self._shut or state)
 
     async def close(self) -> None:
-        """No more connections; the port is free."""
+        """No more connections; the port is free. Whoever was accepted before has a connection by then."""
         if self._timer is not None:
             self._timer.cancel()
-        if self._change is not None:
-            self._change.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._change
-        self._drop()
-        if self._server is not None:
-            self._server.close()
-            self._server = None
-
-    async def settled(self) -> None:
-        """Wait until the last change has taken effect."""
-        if self._change is not None:
-            await asyncio.shield(self._change)
+        if self.state == "open":
+            self._accept_no_more()
+        self._drop_fillers()
+        self._close_sockets()
+        if self._accepting:
+            await asyncio.wait(self._accepting)
 
     def _shut_no_more(self) -> None:
         self._timer = self._shut = None
         self._change_to(self._base)
 
     def _change_to(self, state: State) -> None:
-        if state == self.state:
+        was, self.state = self.state, state
+        if state == was or not self._sockets:
             return
-        self.state = state
-        if state != "open" and self._server is not None:
-            self._server.close()  # now, not in the task's turn: who connects after a shut must meet it
-            self._server = None
-            self._bound = self._try_to_bind()
-            if self._bound is not None and state == "silent":
-                self._fall_silent(self._bound)
-        if self._change is None or self._change.done():
-            self._change = asyncio.get_running_loop().create_task(self._follow())
+        if was == "open":
+            self._accept_no_more()
+        self._drop_fillers()
+        if state == "open":
+            self._listen()
+            return
+        if was != "refused":
+            self._sockets = [_hushed(sock) for sock in self._sockets]
+        if state == "silent":
+            self._fall_silent()
 
-    async def _follow(self) -> None:
-        """Make the socket what ``state`` says, also when that changes on the way."""
-        made = "closed"
-        while made != self.state:
-            made = self.state
-            self._drop_fillers()
-            if self._bound is None:
-                self._bound = await self._bind()
-            match made:
-                case "refused":
-                    self._drop()
-                    self._bound = await self._bind()
-                case "silent":
-                    self._fall_silent(self._bound)
-                case "open":
-                    self._bound.listen(_BACKLOG)
-                    self._server = await asyncio.get_running_loop().create_server(
-                        self._factory, sock=self._bound, backlog=_BACKLOG
-                    )
-                    self._bound = None
+    def _listen(self) -> None:
+        for sock in self._sockets:
+            sock.listen(_BACKLOG)
+        self._accept_again()
 
-    async def _bind(self) -> socket.socket:
-        for _ in range(_BIND_TRIES):
-            if (sock := self._try_to_bind()) is not None:
-                return sock
-            await asyncio.sleep(0.001)
-        raise OSError(f"{self._address} was taken by another process while the door was shut")
+    def _accept_again(self) -> None:
+        self._again = None
+        for sock in self._sockets:
+            self._loop.add_reader(sock, self._accept, sock)
 
-    def _try_to_bind(self) -> socket.socket | None:
-        sock = socket.socket(self._family)
-        sock.settimeout(0)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            sock.bind(self._address)
-        except OSError:
-            sock.close()
-            return None
-        return sock
+    def _accept_no_more(self) -> None:
+        if self._again is not None:
+            self._again.cancel()
+            self._again = None
+        for sock in self._sockets:
+            self._loop.remove_reader(sock)
 
-    def _fall_silent(self, bound: socket.socket) -> None:
-        bound.listen(0)
-        for _ in range(_FILLERS):
-            sock = socket.socket(self._family)
+    def _accept(self, listening: socket.socket) -> None:
+        """Whoever waits. A process without file descriptors to spare lets them wait a little longer."""
+        for _ in range(_AT_ONCE):
+            try:
+                sock, _ = listening.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                if error.errno not in _EXHAUSTED:
+                    raise
+                self._accept_no_more()
+                self._again = self._loop.call_later(_EXHAUSTED_WAIT_S, self._accept_again)
+                return
             sock.settimeout(0)
-            self._fillers.append(sock)
-            with contextlib.suppress(OSError):
-                sock.connect(self._address)
+            task = self._loop.create_task(self._connect(sock))
+            self._accepting.add(task)
+            task.add_done_callback(self._accepting.discard)
+
+    async def _connect(self, sock: socket.socket) -> None:
+        try:
+            await self._loop.connect_accepted_socket(self._factory, sock)
+        except OSError:  # it left meanwhile
+            sock.close()
+
+    def _fall_silent(self) -> None:
+        for listening in self._sockets:
+            listening.listen(0)
+            address = listening.getsockname()
+            for _ in range(_FILLERS):
+                sock = socket.socket(listening.family)
+                sock.settimeout(0)
+                self._fillers.append(sock)
+                with contextlib.suppress(OSError):
+                    sock.connect(address)
 
     def _drop_fillers(self) -> None:
         for sock in self._fillers:
             sock.close()
         self._fillers.clear()
 
-    def _drop(self) -> None:
-        self._drop_fillers()
-        if self._bound is not None:
-            self._bound.close()
-            self._bound = None
+    def _close_sockets(self) -> None:
+        for sock in self._sockets:
+            sock.close()
+        self._sockets.clear()
+
+
+def _bound(family: int, address: tuple[str | int, ...]) -> socket.socket:
+    """A socket that has the address, and doesn't listen yet."""
+    sock = socket.socket(family)
+    try:
+        sock.settimeout(0)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(address)
+    except OSError:
+        sock.close()
+        raise
+    if address[1]:
+        return sock
+    # The system keeps a port that it chose only while the socket listens; one that was asked for is kept until the end.
+    try:
+        return _bound(family, sock.getsockname())
+    finally:
+        sock.close()
+
+
+def _hushed(sock: socket.socket) -> socket.socket:
+    """The same address without a listener: who waits in the queue is reset, who comes is refused."""
+    if sys.platform != "linux":
+        family, address = sock.family, sock.getsockname()
+        sock.close()
+        return _bound(family, address)
+    sock.shutdown(socket.SHUT_RDWR)
+    return sock
