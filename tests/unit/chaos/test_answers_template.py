@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from holdfast.chaos.answers.filters import FILTERS
 from holdfast.chaos.answers.sandbox import LARGEST
 from holdfast.chaos.answers.template import Random, RenderError, Values, check, render
 from holdfast.chaos.draws import Draw
@@ -152,6 +153,7 @@ JOINED = "".join("{% set a = a ~ a %}" for _ in range(60))
         "{{ 'x' * 10**10 }}",
         "{{ [1] * 10**10 }}",
         "{{ 9**9**9 }}",
+        "{{ 9 ** 9999999999 }}",
         "{{ 2.0 ** 9999 }}",
         "{% set a = 9**19 %}" + "{% set a = a * a %}" * 9 + "{{ a }}",
         "{{ 'x'.ljust(10**10) }}",
@@ -173,6 +175,14 @@ def test_nothing_grows_or_runs_without_bound(source):
     with pytest.raises((RenderError, ChaosError)):
         told(source)
     assert time.perf_counter() - began < 4
+
+
+def test_filters_that_multiply_look_at_the_size_first():
+    many = "a" * 100_000
+    for name, args in (("replace", (many, "a", many)), ("join", ([""] * 100_000, many))):
+        with pytest.raises(ValueError, match="a text of more than 1048576 characters"):
+            FILTERS[name](*args)
+    assert FILTERS["replace"](many, "a", many, 2).count("a") == 2 * 100_000 + 99_998
 
 
 def test_a_large_output_is_told_up_to_its_bound():
