@@ -23,7 +23,10 @@ from holdfast.chaos.script import parse
 from holdfast.chaos.wire.errors import Problem, Refused
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from holdfast.chaos.answer import Answer
+    from holdfast.chaos.bank import Bank
     from holdfast.chaos.book import Book
     from holdfast.chaos.capacity import Capacity, Places, Ticket
     from holdfast.chaos.config import ChaosConfig
@@ -111,7 +114,13 @@ class Chat:
     """The endpoints that answer, of all wires."""
 
     def __init__(
-        self, config: ChaosConfig, rules: Rules, book: Book, journal: Journal, places: Places
+        self,
+        config: ChaosConfig,
+        rules: Rules,
+        banks: Mapping[str, Bank],
+        book: Book,
+        journal: Journal,
+        places: Places,
     ) -> None:
         self._book = book
         self._journal = journal
@@ -119,10 +128,11 @@ class Chat:
         self._meter: Meter | None = None
         self._config: ChaosConfig = config
         self._refusing: tuple[Capacity, Script] | None = None
-        self.configure(config, rules)
+        self.configure(config, rules, banks)
 
-    def configure(self, config: ChaosConfig, rules: Rules) -> None:
+    def configure(self, config: ChaosConfig, rules: Rules, banks: Mapping[str, Bank]) -> None:
         """Go by these from now on."""
+        self._banks = banks
         if self._meter is None or config.limits != self._config.limits:
             self._meter = None if config.limits is None else Meter(config.limits)
         self._config = config
@@ -197,7 +207,17 @@ class Chat:
             number = self._book.next_attempt(key)
             step = found.script.step(number).chosen(config.seed, key, number, found.scale)
             draw = Draw(config.seed, key, number)
-            answer = compose(asked, step.answer, config.tokens, draw, wire, place.operation)
+            answer = compose(
+                asked,
+                step.answer,
+                config.tokens,
+                draw,
+                wire,
+                place.operation,
+                attempt=number,
+                key=key,
+                banks=self._banks,
+            )
         except Refused as error:
             return self.refusal(request, wire, error.problem, model)
         except ChaosError as error:

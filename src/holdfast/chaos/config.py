@@ -88,18 +88,36 @@ class ChaosConfig(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         # Scripts are read when the configuration is made: a server never starts with one that can't be meant.
         # The steps are named here, since a whole set of rules can't tell which table a script came from.
-        _check("default", self.default)
+        self._check("default", self.default)
         for table in ("scripts", "routes", "keys", "markers"):
             for name, source in getattr(self, table).items():
-                _check(f"{table}.{'***' if table == 'keys' else name}", source)
-        _check_capacity("capacity", self.capacity)
+                self._check(f"{table}.{'***' if table == 'keys' else name}", source)
+        self._check_capacity("capacity", self.capacity)
         _check_rates("rates", self.rates)
         for i, window in enumerate(self.timeline):
             if window.script is not None:
-                _check(f"timeline[{i}].script", window.script)
+                self._check(f"timeline[{i}].script", window.script)
             _check_rates(f"timeline[{i}].rates", window.rates)
-            _check_capacity(f"timeline[{i}].capacity", window.capacity)
+            self._check_capacity(f"timeline[{i}].capacity", window.capacity)
         Rules(self)
+
+    def _check(self, name: str, source: Any) -> Script:
+        try:
+            script = parse(source)
+            for step in script.steps:
+                for one in (step, *(step.mix.alternatives if step.mix is not None else ())):
+                    bank = one.answer.bank
+                    if bank is not None and bank not in self.banks:
+                        raise ChaosError(f"unknown bank {bank!r}: {nearest(bank, self.banks)}")
+        except ChaosError as error:
+            raise ChaosError(f"{name}: {error}") from None
+        return script
+
+    def _check_capacity(self, name: str, capacity: Capacity | None) -> None:
+        if capacity is not None and len(self._check(f"{name}.beyond", capacity.beyond).steps) > 1:
+            raise ChaosError(
+                f"{name}.beyond: one step is for all who find the queue full, not a script of several"
+            )
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
@@ -188,20 +206,6 @@ def _even(values: dict[str, Any]) -> dict[str, Any]:
         for name, share in table.items()
     }
     return {**values, "rates": even}
-
-
-def _check(name: str, source: Any) -> Script:
-    try:
-        return parse(source)
-    except ChaosError as error:
-        raise ChaosError(f"{name}: {error}") from None
-
-
-def _check_capacity(name: str, capacity: Capacity | None) -> None:
-    if capacity is not None and len(_check(f"{name}.beyond", capacity.beyond).steps) > 1:
-        raise ChaosError(
-            f"{name}.beyond: one step is for all who find the queue full, not a script of several"
-        )
 
 
 def _check_rates(name: str, table: dict[str, Any]) -> None:

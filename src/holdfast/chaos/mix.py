@@ -50,6 +50,11 @@ class Mix:
         self._bursts = [(part.pct / 100, part.burst, what) for part, what in longest_first if part.burst > 1]
         self._others = [(part.pct / 100, what) for part, what in given if part.burst == 1]
 
+    @property
+    def alternatives(self) -> list[Any]:
+        """All of them, whatever their shares."""
+        return [what for _, _, what in self._bursts] + [what for _, what in self._others]
+
     def __bool__(self) -> bool:
         return bool(self._bursts or self._others)
 

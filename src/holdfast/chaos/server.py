@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from holdfast.chaos.admin import Admin
+from holdfast.chaos.bank import load_banks
 from holdfast.chaos.book import Book
 from holdfast.chaos.capacity import Places
 from holdfast.chaos.chat import Chat
@@ -63,7 +64,14 @@ class ChaosServer:
         self._rules = Rules(self.config)
         self._book = Book(self.config.max_keys)
         self._places = Places()
-        self._chat = Chat(self.config, self._rules, self._book, self.journal, self._places)
+        self._chat = Chat(
+            self.config,
+            self._rules,
+            load_banks(self.config.banks),
+            self._book,
+            self.journal,
+            self._places,
+        )
         self._admin = Admin(self)
         self._since = 0.0
         """The clock's second when the timeline began."""
@@ -128,10 +136,12 @@ class ChaosServer:
     def reconfigure(self, config: ChaosConfig) -> None:
         """Go by ``config`` from the next attempt on; counts and journal stay. Raises :class:`ChaosError`."""
         self.config.check_live(config)
-        self._rules = Rules(config)
+        # Whatever can fail comes first: a server never goes by half of a configuration.
+        rules, banks = Rules(config), load_banks(config.banks)
+        self._rules = rules
         self.config = config
         self.max_body = config.max_body
-        self._chat.configure(config, self._rules)
+        self._chat.configure(config, rules, banks)
         self._follow_timeline()
 
     async def advance(self, seconds: float) -> int:

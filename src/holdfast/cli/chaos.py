@@ -72,6 +72,7 @@ def serve(
 
     Exit codes: 0 ended by SIGTERM or Ctrl-C; 1 a setting, the file or the port can't be used.
     """
+    from holdfast.chaos import ChaosError
     from holdfast.chaos import serve as serve_chaos
     from holdfast.cli.chaos_watch import watching
 
@@ -88,6 +89,9 @@ def serve(
     try:
         with shown as told:
             serve_chaos(host, port, settings, say=told, loop_factory=event_loop())
+    except ChaosError as error:  # a bank's file
+        complain(str(error))
+        raise typer.Exit(1) from None
     except OSError as error:
         no_address(host, port, error, retry="holdfast chaos serve")
 
