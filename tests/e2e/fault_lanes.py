@@ -128,11 +128,11 @@ _READERS = {"anthropic": _anthropic, "gemini": _gemini}
 
 
 def _events(body: bytes) -> list[Any]:
-    """The data of each event; Google ends its lines with CR LF, and nobody's stream ends inside a frame."""
+    """The data of each event, on one line or more, that end with CR LF at Google; nobody's stream ends inside a frame."""
     text = body.decode().replace("\r\n", "\n")
     assert text.endswith("\n\n"), f"the stream ends inside a frame: {text[-80:]!r}"
-    lines = (line for frame in text.split("\n\n") for line in frame.split("\n"))
-    return [json.loads(line.removeprefix("data:")) for line in lines if line.startswith("data:")]
+    lines = [[line for line in frame.split("\n") if line.startswith("data:")] for frame in text.split("\n\n")]
+    return [json.loads("\n".join(line.removeprefix("data:") for line in data)) for data in lines if data]
 
 
 _REFUSED = passed_on("request_refused", 400)
@@ -141,6 +141,8 @@ ELSEWHERE: Mapping[tuple[str, str], Pair | None] = {
     # Anthropic says the id and the model once: whoever says them again begins a second message.
     ("anthropic", "id changes"): broken(*BAD),
     ("anthropic", "model changes"): broken(*BAD),
+    # An answer of no blocks is one, and it has its stop reason.
+    ("anthropic", "plain without a choice"): None,
     # And says only in words, which nobody should parse, that it was the prompt's length or its content.
     ("anthropic", "context length"): _REFUSED,
     ("anthropic", "content policy"): _REFUSED,
@@ -153,16 +155,21 @@ ELSEWHERE: Mapping[tuple[str, str], Pair | None] = {
     ("gemini", "content policy"): None,
     ("gemini", "content filter"): None,
     ("gemini", "error event at 0, policy"): None,
+    # A count that is null reads as zero there, as the format's defaults have it.
+    ("gemini", "usage: null"): None,
     # Its 429 says in its body when to come again: 20 s, unless the script says otherwise.
     ("gemini", "429"): _LATER,
     ("gemini", "429, nonsense"): _LATER,
     ("gemini", "429, negative"): limited(retry_after="0"),
     ("gemini", "quota"): once("quota_exhausted", 429, retry_after="20"),
+    ("gemini", "rate_limit"): _LATER,
+    ("gemini", "tokens_rate_limit"): _LATER,
     ("gemini", "error in 200, 429"): _LATER,
     ("gemini", "error in 200, quota"): once("quota_exhausted", 429, retry_after="20"),
     ("gemini", "error event at 0, 429"): _LATER,
     # Its own word counts, where there is one: an unknown 4xx has INVALID_ARGUMENT, an unknown 5xx INTERNAL.
     ("gemini", "408"): passed_on("request_refused", 408),
+    ("gemini", "timeout"): passed_on("request_refused", 408),
     ("gemini", "529"): retried("server_failed"),
     ("gemini", "302"): None,
 }

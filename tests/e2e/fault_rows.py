@@ -7,7 +7,7 @@ code's habits.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 __all__ = [
     "BASE_S", "BOTH", "CHAINS", "MAX_S", "PATIENCE_S", "TABLE", "TOKENS", "TOTAL_S", "Chain", "Outcome", "Pair", "Row",
@@ -36,6 +36,10 @@ class Outcome:
     """The body is the provider's own, byte for byte."""
     tokens: int = TOKENS
     """Of text that the client gets, all of one attempt."""
+    numbers: tuple[int, ...] | None = None
+    """Those tokens, where they are others than the first ones in their order."""
+    usage: Literal["true", "false", "none"] = "true"
+    """What the provider tells of the tokens that it bills; false: something that could be true."""
     broken: bool = False
     """An error event ends a stream that had begun."""
     finish: str = "stop"
@@ -116,6 +120,11 @@ class Row:
     fields: dict[str, Any] = field(default_factory=dict)
     """More of the request's body."""
     route: dict[str, Any] = field(default_factory=dict)
+    dialects: tuple[str, ...] = ()
+    """Of providers, where it isn't for all."""
+
+    def is_for(self, dialect: str) -> bool:
+        return not self.dialects or dialect in self.dialects
 
 
 CUT = ("truncated", "truncated_answer")
@@ -129,6 +138,8 @@ SLOW = {"timeouts": {"first_token_s": 5, "answer_s": 5, "idle_s": 5}}
 """For what takes its time on a busy machine."""
 LONG_AGO = "Wed, 21 Oct 2015 07:28:00 GMT"
 HUGE = {"retry": {"max_retries": 0}, **SLOW}
+NUMBERED = ("anthropic",)
+"""Dialects whose events are numbered, so that one that says nothing is missed."""
 USAGE = {"stream_options": {"include_usage": True}}
 
 TABLE = [
@@ -146,10 +157,31 @@ TABLE = [
     Row("finish repeated", "repeat_finish=2", STREAM, fine()),
     Row("finish: length", "finish=length", BOTH, fine(finish="length")),
     Row("finish: content_filter", "finish=content_filter", BOTH, fine(finish="content_filter")),
-    Row("no usage", "no_usage", BOTH, fine()),
-    Row("no usage, usage asked", "no_usage", STREAM, fine(), fields=USAGE),
+    Row("no usage", "no_usage", BOTH, fine(usage="none")),
+    Row("no usage, usage asked", "no_usage", STREAM, fine(usage="none"), fields=USAGE),
     Row("id changes", "change_id=3", STREAM, fine()),
     Row("model changes", "change_id=3 field=model", STREAM, fine()),
+    # What nobody can see, where the wire doesn't number its events: the text is what that attempt sent.
+    Row("tokens lost", "drop=3 count=2", STREAM, fine(numbers=(*range(3), *range(5, TOKENS)))),
+    Row("tokens swapped", "reorder=3", STREAM, fine(numbers=(0, 1, 2, 4, 3, *range(5, TOKENS)))),
+    Row("an event of nothing", "missing_fields instead=empty after=3", STREAM,
+        fine(numbers=(*range(3), *range(4, TOKENS)))),
+    Row("a token repeated", "repeat=3 again=2", STREAM, fine(numbers=(0, 1, 2, 3, 3, 3, *range(4, TOKENS)))),
+    # Other ways to write the same stream, which the standard allows, or which clients are told to expect.
+    Row("end marker repeated", "repeat_done=2", STREAM, fine()),
+    Row("a byte order mark", "bom", STREAM, fine()),
+    Row("data on two lines", "multi_line", STREAM, fine()),
+    Row("other fields in the events", "sse_fields", STREAM, fine()),
+    Row("an unknown event", "unknown_event=3", STREAM, fine()),
+    Row("cut into segments anywhere", "split", BOTH, fine(), route=SLOW),
+    Row("headers drip within limits", "slow_headers=0.005 step=40", BOTH, fine()),
+    # What is told of the tokens is what is written down, if it could be true; null is as good as nothing.
+    Row("usage: zero", "wrong_usage=zero", BOTH, fine(usage="false")),
+    Row("usage: half", "wrong_usage=half", BOTH, fine(usage="false")),
+    Row("usage: half, asked", "wrong_usage=half", STREAM, fine(usage="false"), fields=USAGE),
+    Row("usage: double", "wrong_usage=double", BOTH, fine(usage="false")),
+    Row("usage: double, asked", "wrong_usage=double", STREAM, fine(usage="false"), fields=USAGE),
+    Row("usage: null", "wrong_usage=null", PLAIN, fine(usage="none")),
     # The caller's own fault.
     Row("400", "400", BOTH, passed_on("request_refused", 400)),
     Row("400, a page", "400 body='<h1>no</h1>' content_type=text/html", BOTH, passed_on("request_refused", 400)),
@@ -175,6 +207,21 @@ TABLE = [
     )),
     Row("429, beyond the deadline", "429 retry_after=60", BOTH, once("rate_limited", 429, retry_after="60", within=2)),
     Row("quota", "insufficient_quota", BOTH, once("quota_exhausted", 429)),
+    # The same, told by name: each in the provider's own words.
+    Row("rate_limit", "rate_limit", BOTH, limited()),
+    Row("tokens_rate_limit", "tokens_rate_limit", BOTH, limited()),
+    Row("bad_request", "bad_request", BOTH, passed_on("request_refused", 400)),
+    Row("request_too_large", "request_too_large", BOTH, passed_on("request_refused", 413)),
+    Row("unprocessable", "unprocessable", BOTH, passed_on("request_refused", 422)),
+    Row("model_not_found", "model_not_found", BOTH, passed_on("model_missing", 404)),
+    Row("invalid_api_key", "invalid_api_key", BOTH, key_refused()),
+    Row("permission_denied", "permission_denied", BOTH, key_refused()),
+    Row("timeout", "timeout", BOTH, retried("server_failed")),
+    Row("server_error", "server_error", BOTH, retried("server_failed")),
+    Row("bad_gateway", "bad_gateway", BOTH, retried("server_failed")),
+    Row("service_unavailable", "service_unavailable", BOTH, retried("overloaded")),
+    Row("gateway_timeout", "gateway_timeout", BOTH, retried("server_failed")),
+    Row("overloaded", "overloaded", BOTH, retried("overloaded")),
     # The provider's failures.
     Row("408", "408", BOTH, retried("server_failed")),
     Row("500", "500", BOTH, retried("server_failed", gaps=(0.01, 0.02))),
@@ -188,11 +235,21 @@ TABLE = [
     Row("204", "204", BOTH, retried("bad_answer")),
     Row("refused", "refused", BOTH, retried("connect_failed")),
     Row("reset", "reset", BOTH, retried("connection_lost")),
+    Row("close", "close", BOTH, retried("connection_lost")),
+    Row("half close", "half_close", BOTH, retried("connection_lost")),
     Row("hang", "hang", BOTH, timed_out(within=3)),
+    Row("hang in the headers", "hang_headers", BOTH, timed_out(within=3)),
+    Row("hang after the headers' first byte", "hang_headers=1", BOTH, timed_out(within=3)),
+    Row("headers drip too slowly", "slow_headers=2 step=40", BOTH, timed_out(within=3)),
+    Row("headers drip past the first token's limit", "slow_headers=0.2 step=10", STREAM, timed_out(within=3)),
     Row("late first token", "slow=2", BOTH, timed_out(within=3)),
     Row("empty, plain", "empty", PLAIN, retried("bad_answer")),
     Row("empty, stream", "empty", STREAM, retried("truncated")),
     Row("wrong type", "wrong_type", BOTH, retried("bad_answer")),
+    Row("gzip that isn't", "wrong_encoding", BOTH, retried("bad_answer")),
+    Row("an unknown encoding", "wrong_encoding=br", BOTH, retried("bad_answer")),
+    Row("gzip bomb, plain", "gzip_bomb=70", PLAIN, once("bad_answer", 502), route=HUGE),
+    Row("gzip bomb, stream", "gzip_bomb=20", STREAM, once("bad_answer", 502), route=HUGE),
     Row("huge, plain", "huge=70", PLAIN, once("bad_answer", 502), route=HUGE),
     Row("huge, stream", "huge=20", STREAM, once("bad_answer", 502), route=HUGE),
     Row("error in 200", "error_in_200", BOTH, retried("server_failed")),
@@ -205,8 +262,15 @@ TABLE = [
     Row("cut clean at 0", "cut=clean after=0", STREAM, retried("truncated")),
     Row("cut FIN at 0", "cut=fin after=0", STREAM, retried("connection_lost")),
     Row("cut reset at 0", "cut=reset after=0", STREAM, retried("connection_lost")),
+    Row("half close at 0", "half_close=0", STREAM, retried("connection_lost")),
     Row("stall at 0", "stall=0", STREAM, timed_out(within=3)),
-    Row("malformed at 0", "malformed=0", BOTH, retried("bad_answer")),
+    *(
+        Row(f"malformed at 0: {how}", f"malformed=0 how={how}", BOTH, retried("bad_answer"))
+        for how in ("cut", "colon", "garbage", "quotes", "nan")
+    ),
+    Row("nested too deep at 0", "deep", BOTH, retried("bad_answer")),
+    Row("no field for the answer at 0", "missing_fields", STREAM, retried("bad_answer"), dialects=NUMBERED),
+    Row("null for the answer at 0", "missing_fields instead=null", STREAM, retried("bad_answer"), dialects=NUMBERED),
     Row("invalid UTF-8 at 0", "bad_utf8=0", BOTH, retried("bad_answer")),
     Row("error event at 0", "error_event=0", STREAM, retried("server_failed")),
     Row("error event at 0, [DONE]", "error_event=0 then=done", STREAM, retried("server_failed")),
@@ -216,7 +280,12 @@ TABLE = [
     Row("plain cut clean", "cut=clean after=3", PLAIN, retried("bad_answer")),
     Row("plain cut FIN", "cut=fin after=3", PLAIN, retried("connection_lost")),
     Row("plain cut reset", "cut=reset after=3", PLAIN, retried("connection_lost")),
+    Row("plain half close", "half_close=3", PLAIN, retried("connection_lost")),
     Row("plain shorter than stated", "truncate", PLAIN, retried("connection_lost")),
+    Row("plain longer than stated", "wrong_length", PLAIN, retried("bad_answer")),
+    Row("plain without the field for the answer", "missing_fields", PLAIN, retried("bad_answer")),
+    Row("plain with null for the answer", "missing_fields instead=null", PLAIN, retried("bad_answer")),
+    Row("plain without a choice", "missing_fields instead=empty", PLAIN, retried("truncated")),
     Row("plain stall", "stall=3", PLAIN, timed_out(within=3)),
     Row("plain hangs at its end", "truncate how=hang", PLAIN, timed_out(within=3)),
     Row("plain without finish", "no_finish", PLAIN, retried("truncated")),
@@ -224,12 +293,15 @@ TABLE = [
     Row("cut clean at 3", PACED + "cut=clean after=3", STREAM, broken(*CUT)),
     Row("cut FIN at 3", PACED + "cut=fin after=3", STREAM, broken(*LOST)),
     Row("cut reset at 3", PACED + "cut=reset after=3", STREAM, broken(*LOST)),
+    Row("half close at 3", PACED + "half_close=3", STREAM, broken(*LOST)),
     Row("cut at 3, two choices", PACED + "cut=fin after=6", STREAM, broken(*LOST), fields={"n": 2}),
     Row("cut in reasoning", PACED + "reasoning=5 cut=fin after=3", STREAM, broken(*LOST, tokens=0)),
     Row("cut clean at the end", PACED + "cut=clean", STREAM, broken(*CUT, tokens=TOKENS)),
     Row("no finish, [DONE]", PACED + "no_finish", STREAM, broken(*CUT, tokens=TOKENS)),
     Row("stall at 3", PACED + "stall=3", STREAM, broken(*LATE)),
     Row("malformed at 3", PACED + "malformed=3", STREAM, broken(*BAD)),
+    Row("nested too deep at 3", PACED + "deep after=3", STREAM, broken(*BAD)),
+    Row("no field for the answer at 3", PACED + "missing_fields after=3", STREAM, broken(*BAD), dialects=NUMBERED),
     Row("invalid UTF-8 at 3", PACED + "bad_utf8=3", STREAM, broken(*BAD)),
     Row("error event at 3", PACED + "error_event=3", STREAM, broken(*SERVER)),
     Row("error event at 3, [DONE]", PACED + "error_event=3 then=done", STREAM, broken(*SERVER)),
