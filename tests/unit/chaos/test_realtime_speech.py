@@ -14,7 +14,7 @@ CHOICE = Choice(reasoning=(), text=["a ", "b "], calls=(), finish="stop")
 TEXT = {"output_modalities": ["text"]}
 
 
-def broken_off(after, modality="text"):
+def broken_off(after, modality="text", lost=0):
     """The types of the events that end it, its last event, and the conversation, with that many events told."""
     conversation = Conversation()
     circumstances = scene(
@@ -29,6 +29,8 @@ def broken_off(after, modality="text"):
     answer = Answer("resp_1", 0, "m", "0123456789", [CHOICE], Usage(completion_tokens=2))
     events = speech.events(answer, circumstances.asked)
     parts = [next(events) for _ in range(after + 1)]  # the last one was made, but never told
+    for part in parts:
+        part.unseen += lost if part.kind == "text" else 0
     speech.served(parts[:-1])
     ends = [json.loads(event) for event in speech.cancelled("client_cancelled")]
     return [event["type"] for event in ends], ends[-1]["response"], list(conversation)
@@ -64,3 +66,8 @@ def test_speech_is_billed_with_its_sound():
     _, response, [stored] = broken_off(6, "audio")  # the second token, but not yet its sound
     assert response["usage"]["output_token_details"] == {"text_tokens": 1, "audio_tokens": 1}
     assert (stored.ms, stored.audio_tokens) == (50, 1)
+
+
+def test_what_was_lost_on_the_way_is_billed():
+    _, response, _ = broken_off(6, "audio", lost=2)
+    assert response["usage"]["output_token_details"] == {"text_tokens": 3, "audio_tokens": 1}

@@ -19,7 +19,6 @@ __all__ = ["as_session"]
 
 _OF_HEADERS = ("hang_headers", "slow_headers", "wrong_encoding")
 """Faults that change nothing here."""
-_OF_CODINGS = "gzip_bomb"
 _OF_CONNECTIONS = ("default", "key", "route", "model")
 """Rules whose statuses refuse handshakes, which are counted apart. A response fails with one where the prompt, the hour or
 a bound says so."""
@@ -32,10 +31,7 @@ def as_session(reply: Reply, speech: Speech, attempt: Attempt, pace: Pace) -> Re
     """
     entry = attempt.entry
     _skip(entry, *_OF_HEADERS)
-    status_of_handshake = (
-        "status" in entry.faults and entry.rule is not None and entry.rule.startswith(_OF_CONNECTIONS)
-    )
-    if status_of_handshake or _OF_CODINGS in entry.faults:
+    if "status" in entry.faults and entry.rule is not None and entry.rule.startswith(_OF_CONNECTIONS):
         _skip(entry, *entry.faults)
         return _healthy(reply, speech, attempt, pace)
     if reply.length is None or reply.status is None:

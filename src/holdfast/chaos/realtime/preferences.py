@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 from holdfast.chaos.realtime.wrong import Wrong
@@ -74,18 +73,16 @@ class Preferences:
 
         ``spoken``: whether there was audio output already.
         """
-        changed = copy.deepcopy(self.values)
-        if given.get("model", changed["model"]) != changed["model"]:
+        if given.get("model", self.values["model"]) != self.values["model"]:
             raise Wrong("invalid_value", "A session's model can't be changed.", "session.model")
         audio = given.get("audio", {})
         output = audio.get("output", {})
         if spoken and output.get("voice", self.output["voice"]) != self.output["voice"]:
             message = "Cannot update a conversation's voice if assistant audio is present."
             raise Wrong("cannot_update_voice", message, "session.audio.output.voice")
-        changed.update({name: value for name, value in given.items() if name != "audio"})
-        changed["audio"]["input"].update(_filled(audio.get("input", {})))
-        changed["audio"]["output"].update(_filled(output))
-        self.values = changed
+        self.values.update({name: value for name, value in given.items() if name != "audio"})
+        self.input.update(_filled(audio.get("input", {})))
+        self.output.update(_filled(output))
 
 
 def _filled(given: dict[str, Any]) -> dict[str, Any]:
