@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 __all__ = [
-    "BASE_S", "BOTH", "CHAINS", "MAX_S", "PATIENCE_S", "TABLE", "TOKENS", "TOTAL_S", "Chain", "Outcome", "Pair", "Row",
+    "BASE_S", "BOTH", "CHAINS", "DOWN", "MAX_S", "PATIENCE_S", "TABLE", "TOKENS", "TOTAL_S",
+    "Chain", "Outcome", "Pair", "Row",
 ]  # fmt: skip  # a list reads better packed
 
 # Short limits, so that the table stays fast.
@@ -320,6 +321,18 @@ TABLE = [
     Row("hang, then ok", "hang; ok", BOTH, Pair(Outcome(("1 timed_out", "1 ok")), Outcome(("1 timed_out", "2 ok")))),
     Row("500, then cut at 3", "500; " + PACED + "cut=fin after=3", STREAM, both(
         Outcome(("1 server_failed", "1 connection_lost"), code="connection_lost", tokens=3, broken=True)
+    )),
+]  # fmt: skip  # a table reads better with a row to a line
+
+DOWN = [
+    # Each for a provider of its own, since they take it away from everybody.
+    Row("refuses", "refuse=60", BOTH, Pair(
+        Outcome(("1 connection_lost", *("1 connect_failed",) * 2), status=502, code="all_targets_failed", within=2),
+        Outcome(("1 connection_lost", *("1 connect_failed",) * 2, "2 ok"), within=2),
+    )),
+    Row("is silent", "deaf=60", BOTH, Pair(
+        Outcome(("1 connection_lost", *("1 connect_failed",) * 2), status=504, code="all_targets_failed", within=3),
+        Outcome(("1 connection_lost", "1 connect_failed", "2 ok"), within=2),
     )),
 ]  # fmt: skip  # a table reads better with a row to a line
 
