@@ -11,6 +11,7 @@ from docs.tables.meanings import MEANINGS
 from msgspec import inspect as kinds
 
 from holdfast.chaos import FAULTS, ChaosConfig, presets
+from holdfast.chaos.admin import ENDPOINTS
 from holdfast.chaos.capacity import Capacity
 from holdfast.chaos.journal import Entry
 from holdfast.chaos.mix import Share
@@ -164,6 +165,14 @@ def paths() -> str:
     return table(("endpoint", "format"), shown)
 
 
+def endpoints() -> str:
+    rows = []
+    for endpoint in ENDPOINTS:
+        arguments = f"; `?{'=`, `'.join(endpoint.arguments)}=`" if endpoint.arguments else ""
+        rows.append((f"`{endpoint.method} {endpoint.path}`", endpoint.summary + arguments))
+    return table(("endpoint", "what"), rows)
+
+
 def journal() -> str:
     rows = [
         (f"`{name}`", MEANINGS["chaos"].get(f"Entry.{name}") or said)
@@ -175,6 +184,7 @@ def journal() -> str:
 _EXAMPLES = Path(__file__).parents[2] / "examples" / "test_your_app"
 
 PARTS: Parts = {
+    "chaos-endpoints": endpoints,
     "chaos-presets": preset_list,
     "chaos-preset-files": preset_files,
     "chaos-pace": parts_of(Pace),

@@ -132,9 +132,13 @@ def test_a_wrong_command_would_not_parse(words):
 
 def parse_curl(words: list[str]) -> None:
     url = next(word for word in words if word.startswith("http://"))
-    assert re.fullmatch(r"http://127\.0\.0\.1:(8401|8080)/(v1/chat/completions|admin/journal)", url)
+    assert re.fullmatch(r"http://127\.0\.0\.1:(8401|8080)/(v1/chat/completions|admin/(journal|config))", url)
     if "-d" in words:
-        assert json.loads(words[words.index("-d") + 1])["messages"]
+        sent = json.loads(words[words.index("-d") + 1])
+        if url.endswith("/admin/config"):
+            ChaosConfig().merged(sent)
+        else:
+            assert sent["messages"]
 
 
 @each("sql")

@@ -190,3 +190,20 @@ def test_serving_can_be_watched_and_asked(tmp_path: Path) -> None:
         stats = json.loads(called(tmp_path, "chaos", "stats", url, "--json").stdout)
         assert stats["by_status"] == {"503": 1}
         assert "503" in called(tmp_path, "chaos", "journal", url).stdout
+
+
+def test_the_journal_is_kept_in_a_file(tmp_path: Path) -> None:
+    with chaos(tmp_path, "--journal", "j.jsonl", "-s", "m=503; ok") as port:
+        assert [completed(port, "m")[0] for _ in range(2)] == [503, 200]
+    rows = [json.loads(line) for line in (tmp_path / "j.jsonl").read_text().splitlines()]
+    assert [(row["status"], row["attempt"], row["content_type"]) for row in rows] == [
+        (503, 1, "application/json"),
+        (200, 2, "application/json"),
+    ]
+    assert rows[0]["client"].startswith("127.0.0.1:")
+    assert 0 < rows[0]["arrived_s"] <= rows[1]["arrived_s"]
+    for where in (".", "none/j.jsonl"):
+        done = called(tmp_path, "chaos", "serve", "--port", "0", "--journal", where)
+        assert done.returncode == 1
+        assert "Traceback" not in done.stderr
+        assert done.stderr.startswith(f"error: journal_file: {where}: ")

@@ -59,7 +59,9 @@ class Attempt:
         self._unseen = 0
 
     def head_sent(self) -> None:
-        self.entry.status = self.reply.status if self.reply is not None else None
+        if self.reply is not None:
+            self.entry.status = self.reply.status
+            self.entry.content_type = self.reply.headers.get("content-type")
 
     def served(self, size: int, parts: list[Part]) -> None:
         entry = self.entry
@@ -147,7 +149,7 @@ class Chat:
     def handle(self, request: Request, wire: Wire, place: Place, now: float) -> tuple[Reply, Attempt]:
         """``now`` is the second since the start (or the last reset)."""
         key = wire.key(request)
-        attempt = self._arrive(request, wire, place, key)
+        attempt = self._arrive(request, wire, place, key, now)
         attempt.reply = self._reply(request, wire, place, key, attempt, now)
         return attempt.reply, attempt
 
@@ -167,11 +169,13 @@ class Chat:
         reply.headers.update(error.headers)
         return reply
 
-    def _arrive(self, request: Request, wire: Wire, place: Place, key: bytes | None) -> Attempt:
+    def _arrive(self, request: Request, wire: Wire, place: Place, key: bytes | None, now: float) -> Attempt:
         entry = Entry(
             seq=self._journal.next_seq(),
             arrived_wall_ns=time.time_ns(),
             arrived_ns=request.arrived_ns,
+            arrived_s=now,
+            client=request.client,
             method=request.method,
             path=request.path,
             query=_masked_query(request.query),

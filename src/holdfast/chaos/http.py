@@ -43,6 +43,8 @@ class Request(msgspec.Struct):
     arrived_ns: int
     too_large: bool = False
     """The body was larger than allowed, and isn't here."""
+    client: str | None = None
+    """Address and port that it came from."""
 
     def header(self, name: bytes) -> bytes | None:
         """The value of the header with that lower-case name."""
@@ -90,6 +92,7 @@ class Connection(asyncio.Protocol):
         self._reply: Reply | None = None
         self._keep_alive = True
         self._half_closed = False
+        self._client: str | None = None
         self._ours: End | None = None
         self._transport: asyncio.Transport
         self._new()
@@ -106,6 +109,9 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is one in all but its base class
         self._transport.set_write_buffer_limits(high=0)  # so that at most one write waits here: see play
+        if peer := self._transport.get_extra_info("peername"):
+            host, port = peer[:2]
+            self._client = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._handler.opened(self)
 
     def data_received(self, data: bytes) -> None:
@@ -177,6 +183,7 @@ class Connection(asyncio.Protocol):
                 keep_alive=self._parser.should_keep_alive(),
                 http11=self._parser.get_http_version() != "1.0",
                 arrived_ns=time.monotonic_ns(),
+                client=self._client,
                 too_large=self._body_size > self._handler.max_body or self._head_size > _MAX_HEAD,
             )
         )

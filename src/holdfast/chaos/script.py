@@ -1,9 +1,9 @@
 """Scripts: what happens at a key's first attempt, its second, and so on. The last step repeats.
 
 Compact form: steps are separated by ``;``, words by spaces. A word is ``ok``, a status (``429``), the name of a fault, of
-an error (``insufficient_quota``), ``xN`` (the step holds for N attempts) or ``name=value``: a fault with its main setting
-(``cut=reset``), a setting of the answer (``tokens=40``), or of the nearest fault to its left that has it. ``-`` and
-``_`` are the same in names; values with spaces go in quotes; ``header.NAME=VALUE`` sets a header of a status::
+an error (``insufficient_quota``), of a setting of the answer that is true (``echo``), ``xN`` (the step holds for N
+attempts) or ``name=value``: a fault with its main setting (``cut=reset``), a setting of the answer (``tokens=40``), or of
+the nearest fault to its left that has it. ``-`` and ``_`` are the same in names; values with spaces go in quotes; ``header.NAME=VALUE`` sets a header of a status::
 
     429 retry-after=2; tokens=40 cut=reset; ok
 
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["Script", "Step", "parse", "rates", "with_rates"]
 
 _ANSWER = frozenset(AnswerSettings.__struct_fields__)
+_FLAGS = frozenset(name for name in _ANSWER if isinstance(getattr(AnswerSettings(), name), bool))
 _TOKEN = re.compile(r"""(?:[^\s;|"']|"(?:\\.|[^"\\])*"|'[^']*')+|[;|]""")
 _QUOTED = re.compile(r""""((?:\\.|[^"\\])*)"|'([^']*)'""")
 _PERCENT = re.compile(r"(\d{1,3}(?:\.\d{1,12})?)%")
@@ -268,10 +269,12 @@ class _Draft:
             self.fault(name, {})
         elif name in NAMED:
             self.fault("status", {"error": name})
+        elif name in _FLAGS:
+            self._answer[name] = True
         elif times := _TIMES.fullmatch(word):
             self._times = int(times[1])
         else:
-            raise ChaosError(f"unknown word {word!r}: {nearest(name, [*FAULTS, *NAMED, 'ok'])}")
+            raise ChaosError(f"unknown word {word!r}: {nearest(name, [*FAULTS, *NAMED, *_FLAGS, 'ok'])}")
 
     def fault(self, name: str, settings: dict[str, Any]) -> None:
         if any(fault.name == name for fault, _ in self._faults):

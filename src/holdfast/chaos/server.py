@@ -98,10 +98,19 @@ class ChaosServer:
         return self.clock.now() - self._since
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> None:
-        """Listen; port 0 takes a free one. Raises OSError where that can't be."""
+        """Listen; port 0 takes a free one. Raises OSError where that can't be, ChaosError for a journal's file."""
         self.clock = HandClock() if self.config.clock == "hand" else LoopClock()
-        self._door = Door(lambda: Connection(self), self.clock)
-        await self._door.open(host, port)
+        try:
+            self.journal.open()
+        except OSError as error:
+            raise ChaosError(f"journal_file: {self.config.journal_file}: {error.strerror or error}") from None
+        door = Door(lambda: Connection(self), self.clock)
+        try:
+            await door.open(host, port)
+        except OSError:
+            self.journal.close_file()
+            raise
+        self._door = door
         self.host, self.port = self._door.address
         self._follow_timeline()
 
@@ -117,6 +126,7 @@ class ChaosServer:
         while self._connections:  # aborts take effect in the loop's next turn
             self._gone.clear()
             await self._gone.wait()
+        self.journal.close_file()
         self._door = None
 
     # What may be changed while it runs, on the server's loop only.

@@ -89,7 +89,7 @@ def serve(
     try:
         with shown as told:
             serve_chaos(host, port, settings, say=told, loop_factory=event_loop())
-    except ChaosError as error:  # a bank's file
+    except ChaosError as error:  # a bank's file, or the journal's
         complain(str(error))
         raise typer.Exit(1) from None
     except OSError as error:

@@ -7,7 +7,7 @@ from tests.unit.chaos.raw import ask, payload
 
 from holdfast.chaos import ChaosConfig, ChaosError, run_chaos
 
-ROWS = '{"match": {"prompt": "weather"}, "text": "Rain."}\n{"text": "Lisbon."}\n'
+ROWS = '{"match": {"contains": "weather"}, "text": "Rain."}\n{"text": "Lisbon."}\n'
 
 
 def said(chaos, prompt: str) -> str:
