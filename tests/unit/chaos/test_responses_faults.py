@@ -61,7 +61,7 @@ def test_what_is_lost_repeated_or_swapped_shows_in_the_numbers(chaos, path, scri
     assert numbers(events(chaos, script, path)) == told
 
 
-@pytest.mark.parametrize("script", ["", "crlf", "comments", "crlf comments"])
+@pytest.mark.parametrize("script", ["", "crlf", "comments", "comments crlf"])
 @pytest.mark.parametrize("after", [0, 2])
 @pytest.mark.parametrize("path", PATHS)
 def test_after_an_error_the_response_has_failed(chaos, path, after, script):
@@ -76,6 +76,13 @@ def test_after_an_error_the_response_has_failed(chaos, path, after, script):
     assert error["error"]["code"] == failed["response"]["error"]["code"] == "rate_limit_exceeded"
     first = values[0]["response"]
     assert failed["response"] == {**first, "status": "failed", "error": failed["response"]["error"]}
+
+
+def test_a_failed_responses_lines_end_as_the_others_do(chaos):
+    chaos.script("m", "error_event crlf")
+    body = RESPONSES.ask(chaos.port, stream=True).body
+    assert b"response.failed" in body
+    assert body.count(b"\n") == body.count(b"\r\n")
 
 
 def test_an_error_says_what_comes_after_the_number_that_was_last(chaos):
@@ -135,6 +142,14 @@ def test_hidden_thoughts_are_billed_where_they_end(chaos):
     assert (last(chaos).tokens, last(chaos).usage.completion_tokens) == (2, 2 + 4)
     assert events(chaos, "ok", **think)
     assert (last(chaos).tokens, last(chaos).usage.completion_tokens) == (TOKENS, TOKENS + 4)
+
+
+def test_hidden_thoughts_of_a_body_are_billed_and_not_seen(chaos):
+    for script, billing in (("ok", "whole"), ("cut=fin after=2", "cut")):
+        chaos.script("m", script)
+        RESPONSES.ask(chaos.port, reasoning={"effort": "low"})
+        assert last(chaos).tokens == (TOKENS if billing == "whole" else 2)
+        assert last(chaos).usage.completion_tokens == TOKENS + 4
 
 
 def test_thoughts_and_calls_are_cut_like_text(chaos):

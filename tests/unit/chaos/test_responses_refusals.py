@@ -22,6 +22,7 @@ HI = {"role": "user", "content": "hi"}
 CALL = {"type": "function_call", "call_id": "c1", "name": "f", "arguments": "{}"}
 OTHER = {**CALL, "call_id": "c2"}
 OUTPUT = {"type": "function_call_output", "call_id": "c1", "output": "x"}
+THIRD = {**CALL, "call_id": "c3"}
 TOOL = {"type": "function", "name": "f", "parameters": {"type": "object"}}
 SAID = {
     "type": "message",
@@ -36,6 +37,11 @@ THOUGHT = {
     "summary": [],
     "encrypted_content": signature.made("openai responses thoughts", "", DIGITS),
 }
+
+
+def of(call_id: str) -> dict[str, Any]:
+    """The output of a call."""
+    return {**OUTPUT, "call_id": call_id}
 
 
 def refused(change: dict[str, Any], path: str = OPENAI) -> Problem | None:
@@ -170,11 +176,12 @@ def test_refused(change, message, param, code):
         {"input": [HI, {"role": "assistant", "content": "so"}, {"role": "developer", "content": "x"}]},
         {"input": ..., "prompt": {"id": "pmpt_1"}},
         {"input": ..., "previous_response_id": ids.made("openai responses", "resp", "12")},
-        output(CALL, OTHER, OUTPUT, {**OUTPUT, "call_id": "c2"}),
+        output(CALL, OTHER, OUTPUT, of("c2")),
         output(
             CALL, OUTPUT, OTHER, {**OUTPUT, "call_id": "c2", "output": [{"type": "input_text", "text": "x"}]}
         ),
         output(CALL, SAID, OUTPUT),
+        output({"type": "item_reference", "id": ids.made("openai responses", "fc", "12")}, OUTPUT),
         output(THOUGHT, SAID),
         output(THOUGHT, CALL, OUTPUT),
         output(THOUGHT, {**THOUGHT, "id": None}, SAID),
@@ -233,10 +240,12 @@ def test_others_take_what_they_dont_know(path):
     [
         ((CALL, SAID, OUTPUT), "c1"),
         ((CALL, OUTPUT), None),
-        ((CALL, OTHER, OUTPUT, {**OUTPUT, "call_id": "c2"}), None),
+        ((CALL, OTHER, OUTPUT, of("c2")), None),
         ((CALL, OTHER, OUTPUT, HI), "c2"),
-        ((CALL, OTHER, OUTPUT, {**CALL, "call_id": "c3"}), "c2"),
+        ((CALL, OTHER, OUTPUT, THIRD), "c2"),
         ((CALL,), "c1"),
+        ((CALL, OTHER, OUTPUT, THIRD, of("c2"), of("c3")), "c2"),
+        ((CALL, OUTPUT, OTHER, THIRD, of("c2"), of("c3")), None),
     ],
 )
 def test_deepseek_wants_outputs_right_after_the_calls(items, call):

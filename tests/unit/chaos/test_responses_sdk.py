@@ -40,6 +40,7 @@ def chaos():
         "filtered": "finish=content_filter",
         "broken": "finish=failed",
         "long": "tokens=30",
+        "talker": "tools=1 preamble=14",
     }
     with run_chaos(ChaosConfig(tokens=6, scripts=scripts, api_keys=("secret",))) as chaos:
         yield chaos
@@ -144,6 +145,19 @@ def test_incomplete(client, chaos, stream, asked, reason, tokens):
     assert (answer.completed_at, answer.output[-1].status) == (None, "incomplete")
     assert answer.usage.output_tokens == tokens
     assert answer.output_text == last(chaos).text
+
+
+@both
+def test_only_the_item_that_was_cut_is_incomplete(client, stream):
+    answer = client.responses.create(
+        model="talker", input="hi", tools=TOOLS, max_output_tokens=16, stream=stream
+    )
+    if stream:
+        answer = list(answer)[-1].response
+    assert [item.type for item in answer.output] == ["message", "function_call"]
+    assert [item.status for item in answer.output] == ["completed", "incomplete"]
+    with pytest.raises(json.JSONDecodeError):
+        json.loads(answer.output[1].arguments)
 
 
 def test_failed(client):

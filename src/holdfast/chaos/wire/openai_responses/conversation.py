@@ -128,7 +128,6 @@ class _Reader:
         if role is None:
             raise fields.missing(f"{path}.role")
         self._prompt.tokens += MESSAGE_TOKENS
-        self._answering = False
         text = self._prompt.read(item, "content", path, SAID if role == "assistant" else GIVEN)
         if role == "user":
             self._prompt.last_user_text = text

@@ -34,7 +34,7 @@ def placed(parts: Iterable[Part]) -> Iterator[Part]:
             opening = part.data
         if part.kind != "noise":
             last = part.data
-        elif last and _ERROR in part.data and (said := _payload(part.data)).get("type") == "error":
+        elif _ERROR in part.data and (said := _payload(part.data)).get("type") == "error":
             part.data = _failed(part.data, said["error"], opening, last)
         yield part
 
@@ -44,7 +44,7 @@ def _failed(data: bytes, error: dict[str, Any], opening: bytes, last: bytes) -> 
     number = int(told[-1]) + 1 if told else 0
     data = _NUMBER.sub(b'"sequence_number":%d' % number, data, count=1)
     response = _payload(opening).get("response")
-    if response is None:  # a fault left none
+    if not isinstance(response, dict):  # nothing was opened, or a fault left nothing of it
         return data
     failure = {"code": error["code"] or error["type"], "message": error["message"]}
     response = {**response, "status": "failed", "error": failure}
