@@ -85,7 +85,8 @@ class Reply(msgspec.Struct):
     segment: int = 0
     """Bytes per write, whatever they hold; 0 for no such limit."""
     segments: Iterator[int] | None = None
-    """Bytes of each write, the next one's each time; all that is left once it ends."""
+    """Bytes of each segment, all that is left once it ends; one that is longer than what is due goes on in the next
+    write, so that the segments' ends don't depend on the parts'."""
     segment_pause: float = 0.0
     """Seconds between these writes."""
     delay: float = 0.0

@@ -74,6 +74,7 @@ class Player:
         self._rest = b""
         self._rest_at = 0
         self._rest_parts: list[Part] = []
+        self._segment_left = 0
         self._due = 0.0
         self._sleeping = False
         self._stop_source: Callable[[], None] | None = None
@@ -251,9 +252,11 @@ class Player:
         self._send(data, parts)
 
     def _write_segment(self) -> None:
-        size = self._reply.segment or next(self._reply.segments or iter(()), 0) or len(self._rest)
-        data = self._rest[self._rest_at : self._rest_at + size]
-        self._rest_at += size
+        if not self._segment_left:
+            self._segment_left = self._reply.segment or next(self._reply.segments or iter(()), sys.maxsize)
+        data = self._rest[self._rest_at : self._rest_at + self._segment_left]
+        self._rest_at += len(data)
+        self._segment_left -= len(data)
         parts: list[Part] = []
         if self._rest_at >= len(self._rest):
             self._rest, self._rest_at = b"", 0
