@@ -16,6 +16,8 @@ from holdfast.chaos.capacity import Capacity
 from holdfast.chaos.journal import Entry
 from holdfast.chaos.mix import Share
 from holdfast.chaos.rate_limits import Limits
+from holdfast.chaos.realtime.paths import PATHS as REALTIME
+from holdfast.chaos.realtime.settings import RealtimeSettings
 from holdfast.chaos.settings import AnswerSettings, Pace
 from holdfast.chaos.timeline import Window
 from holdfast.chaos.wire.errors import NAMED, ErrorAnswer, Problem
@@ -162,6 +164,7 @@ def _told(error: ErrorAnswer) -> str:
 
 def paths() -> str:
     shown = [(f"`{endpoint}`", name if " " in name else f"`{name}`") for endpoint, name in rows()]
+    shown += [(f"`GET {path}` (WebSocket)", "`realtime`") for path in REALTIME]
     return table(("endpoint", "format"), shown)
 
 
@@ -192,6 +195,7 @@ PARTS: Parts = {
     "chaos-window": parts_of(Window),
     "chaos-capacity": parts_of(Capacity),
     "chaos-limits": parts_of(Limits),
+    "chaos-realtime": parts_of(RealtimeSettings),
     "example-openai": example("test_openai_app.py"),
     "example-anthropic": example("test_anthropic_app.py"),
     "example-pydantic-ai": example("test_pydantic_ai_app.py"),

@@ -15,6 +15,7 @@ from holdfast.chaos.capacity import Capacity
 from holdfast.chaos.errors import ChaosError, nearest
 from holdfast.chaos.limits import Bytes, Count, Positive
 from holdfast.chaos.rate_limits import Limits
+from holdfast.chaos.realtime.settings import RealtimeSettings
 from holdfast.chaos.rules import Rules
 from holdfast.chaos.script import Script, parse, rates
 from holdfast.chaos.settings import AnswerSettings, Pace
@@ -22,7 +23,7 @@ from holdfast.chaos.timeline import Window
 
 __all__ = ["ChaosConfig", "merge"]
 
-_FIXED = ("clock", "journal_bytes", "journal_entries", "journal_file", "max_keys")
+_FIXED = ("clock", "journal_bytes", "journal_entries", "journal_file", "max_keys", "realtime")
 """What can't change while a server runs."""
 _KEPT = (*_FIXED, "admin_token", "api_keys", "banks", "models", "seed")
 """What a preset doesn't touch in a server that runs."""
@@ -62,6 +63,8 @@ class ChaosConfig(msgspec.Struct, frozen=True):
     """Requests and tokens per minute; none: no bound."""
     banks: dict[str, str] = {}
     """Name -> JSONL file of recorded answers, for ``bank=NAME``."""
+    realtime: RealtimeSettings = RealtimeSettings()
+    """Bounds of realtime sessions."""
     clock: Literal["real", "hand"] = "real"
     """``hand``: time stands still, but for ``POST /admin/clock``; then timelines, limits and pauses replay too."""
     models: tuple[str, ...] = ("chaos-1",)

@@ -3,7 +3,8 @@
 Compact form: steps are separated by ``;``, words by spaces. A word is ``ok``, a status (``429``), the name of a fault, of
 an error (``insufficient_quota``), of a setting of the answer that is true (``echo``), ``xN`` (the step holds for N
 attempts) or ``name=value``: a fault with its main setting (``cut=reset``), a setting of the answer (``tokens=40``), or of
-the nearest fault to its left that has it. ``-`` and ``_`` are the same in names; values with spaces go in quotes; ``header.NAME=VALUE`` sets a header of a status::
+the nearest fault to its left that has it. ``-`` and ``_`` are the same in names; values with spaces go in quotes;
+``header.NAME=VALUE`` sets a header of a status::
 
     429 retry-after=2; tokens=40 cut=reset; ok
 

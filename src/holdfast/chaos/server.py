@@ -76,7 +76,7 @@ class ChaosServer:
         self._since = 0.0
         """The clock's second when the timeline began."""
         self._next_change: Timer | None = None
-        self.realtime = Realtime(self)
+        self.realtime = Realtime(self, self.config.realtime)
         self._connections: set[Connection | RealtimeConnection] = set()
         self._gone = asyncio.Event()
         self._door: Door | None = None

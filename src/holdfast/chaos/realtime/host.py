@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Protocol
 
 from holdfast.chaos.realtime.settings import RealtimeSettings
 from holdfast.chaos.realtime.wire import Greeting
-from holdfast.chaos.wire.base import Operation, Place
+from holdfast.chaos.wire.base import Place
 from holdfast.chaos.wire.errors import Problem
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class Realtime:
             if problem.status == 426:
                 reply.headers["upgrade"] = "websocket"
             return reply, None
-        place = Place(operation=cast(Operation, "connect"), model=guest.model, stream=True, sse=False)
+        place = Place(operation="connect", model=guest.model, stream=True, sse=False)
         reply, attempt = self._server.attempt(guest.request, wire, place)
         if reply.length is not None and reply.status != 200:
             return reply, attempt

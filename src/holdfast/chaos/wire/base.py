@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["Asked", "Field", "Media", "Operation", "Place", "Tool", "Wire", "text_tokens"]
 
 Field = Literal["id", "model", "answer"]
-Operation = Literal["answer", "count", "embed"]
+Operation = Literal["answer", "count", "embed", "connect", "realtime"]
+"""``connect`` and ``realtime`` are a session and each of its responses."""
 
 MESSAGE_TOKENS = 4
 PART_TOKENS = 85
