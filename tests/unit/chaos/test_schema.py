@@ -93,6 +93,9 @@ def test_the_plainest_value(schema, value):
          "dependentRequired": {"a": ["b"], "b": ["c"]}, "maxProperties": 2},
         {"type": "object", "properties": {"a": {}}, "dependentSchemas": {"a": {"required": ["z"]}}},
         {"type": "object", "properties": {"a": {}}, "dependencies": {"a": ["q"]}, "required": ["a"]},
+        {"enum": [[1, 1.0], [1, 2]], "uniqueItems": True},
+        {"allOf": [{"type": "object", "properties": {"a": {"type": "integer"}}, "additionalProperties": False},
+                   {"properties": {"a": {"minimum": 10**9}, "b": {}}, "required": ["a"]}]},
         {"not": {"type": "string"}},
         {"type": "string", "not": {"enum": ["n:0"]}},
         {"type": "object", "properties": {"a": {}, "b": {}}, "not": {"required": ["a"]}},
@@ -224,6 +227,23 @@ def test_the_same_nonce_says_the_same_and_strings_carry_it():
     assert one == text_for(schema, "n1")
     assert "n1:0" in one
     assert "n2:0" in other
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "array", "items": {"type": "string"}},
+        {"type": "string", "maxLength": 3},
+        {"type": "string", "minLength": 30},
+        {"type": "string", "pattern": "^[0-9a-f]{12}$"},
+        {"type": "array", "uniqueItems": True, "minItems": 3, "items": {"type": "string", "maxLength": 4}},
+        {"type": "string", "not": {"const": "\ue000:nonce:0"}},
+        {"const": "\ue000:nonce"},
+    ],
+)
+def test_a_schema_seen_before_says_what_a_new_one_would(schema):
+    for nonce in ("0123456789", "fedcba9876.1", 'a "quoted" one'):
+        assert json.loads(text_for(schema, nonce)) == value_for(schema, nonce)
 
 
 def test_vary_draws_what_is_left_open():
