@@ -96,6 +96,8 @@ def test_the_plainest_value(schema, value):
         {"enum": [[1, 1.0], [1, 2]], "uniqueItems": True},
         {"allOf": [{"type": "object", "properties": {"a": {"type": "integer"}}, "additionalProperties": False},
                    {"properties": {"a": {"minimum": 10**9}, "b": {}}, "required": ["a"]}]},
+        {"allOf": [{"type": "object", "properties": {"a": {"type": "string", "pattern": "^[a-z]{9}$"}}},
+                   {"properties": {"a": {"minLength": 3}}, "required": ["a"]}]},
         {"not": {"type": "string"}},
         {"type": "string", "not": {"enum": ["n:0"]}},
         {"type": "object", "properties": {"a": {}, "b": {}}, "not": {"required": ["a"]}},
