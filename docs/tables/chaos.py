@@ -151,7 +151,7 @@ def named_errors() -> str:
         (f"`{name}`", said, *(_told(wire.error(Problem(name=name), "m", "req")) for wire in WIRES))
         for name, said in NAMED.items()
     ]
-    return table(("name", "what it means", "OpenAI", "Anthropic", "Gemini"), rows)
+    return table(("name", "what it means", *(f"`{wire.name}`" for wire in WIRES)), rows)
 
 
 def _told(error: ErrorAnswer) -> str:

@@ -21,11 +21,11 @@ from holdfast.chaos.script import Script, parse, rates
 from holdfast.chaos.settings import AnswerSettings, Pace
 from holdfast.chaos.timeline import Window
 
-__all__ = ["ChaosConfig", "merge"]
+__all__ = ["FIXED", "ChaosConfig", "merge"]
 
-_FIXED = ("clock", "journal_bytes", "journal_entries", "journal_file", "max_keys", "realtime")
+FIXED = ("clock", "journal_bytes", "journal_entries", "journal_file", "max_keys", "realtime")
 """What can't change while a server runs."""
-_KEPT = (*_FIXED, "admin_token", "api_keys", "banks", "models", "seed")
+_KEPT = (*FIXED, "admin_token", "api_keys", "banks", "models", "seed")
 """What a preset doesn't touch in a server that runs."""
 _PATH = re.compile(r" - at `(key in )?\$\.?(?P<path>[^`]*)`$")
 _UNKNOWN = re.compile(r"Object contains unknown field `([^`]*)`")
@@ -176,7 +176,7 @@ class ChaosConfig(msgspec.Struct, frozen=True):
 
     def check_live(self, changed: "ChaosConfig") -> None:
         """Raises :class:`ChaosError` where ``changed`` can't take this one's place in a server that runs."""
-        for name in _FIXED:
+        for name in FIXED:
             if getattr(self, name) != getattr(changed, name):
                 raise ChaosError(f"{name} can't change while the server runs")
 

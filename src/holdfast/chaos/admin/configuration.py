@@ -10,12 +10,12 @@ from holdfast.chaos import presets
 from holdfast.chaos.admin.calls import BadCall, Call, Endpoint, Server
 
 if TYPE_CHECKING:
-    from holdfast.chaos.config import ChaosConfig
+    from holdfast.chaos.config import FIXED, ChaosConfig
 
 __all__ = ["ENDPOINTS", "MASK", "masked"]
 
 MASK = "***"
-_STAYS = ("admin_token", "clock", "journal_bytes", "journal_entries", "journal_file", "max_keys")
+_STAYS = (*FIXED, "admin_token")
 """What a whole new configuration leaves as it is where it doesn't say it: it can't change, or would open the door."""
 
 
