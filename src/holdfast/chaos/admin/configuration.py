@@ -8,9 +8,10 @@ import msgspec
 
 from holdfast.chaos import presets
 from holdfast.chaos.admin.calls import BadCall, Call, Endpoint, Server
+from holdfast.chaos.config import FIXED
 
 if TYPE_CHECKING:
-    from holdfast.chaos.config import FIXED, ChaosConfig
+    from holdfast.chaos.config import ChaosConfig
 
 __all__ = ["ENDPOINTS", "MASK", "masked"]
 

@@ -17,6 +17,7 @@ from holdfast.chaos.faults import (
     empty,
     error_event,
     error_in_200,
+    event_names,
     gzip_bomb,
     half_close,
     hang,
@@ -25,6 +26,7 @@ from holdfast.chaos.faults import (
     malformed,
     missing_fields,
     multi_line,
+    no_blank_line,
     no_done,
     no_finish,
     no_usage,
@@ -54,8 +56,8 @@ __all__ = ["FAULTS", "Fault", "FaultSettings", "find"]
 
 _MODULES = (
     bad_utf8, bom, change_id, close, comments, crlf, cut, deaf, deep, drop, empty, error_event,
-    error_in_200, gzip_bomb, half_close, hang, hang_headers, huge, malformed, missing_fields, multi_line,
-    no_done, no_finish, no_usage, refuse, reorder, repeat, repeat_done, repeat_finish, reset, segments,
+    error_in_200, event_names, gzip_bomb, half_close, hang, hang_headers, huge, malformed, missing_fields,
+    multi_line, no_blank_line, no_done, no_finish, no_usage, refuse, reorder, repeat, repeat_done, repeat_finish, reset, segments,
     slow, slow_headers, split, sse_fields, stall, status, truncate, unknown_event, wrong_encoding,
     wrong_length, wrong_type, wrong_usage,
 )  # fmt: skip  # a table reads better packed

@@ -20,6 +20,7 @@ __all__ = [
     "change_token",
     "decoded",
     "first_tokens",
+    "has_typed_events",
     "holder",
     "less",
     "plain_body",
@@ -34,6 +35,12 @@ After = Annotated[int, msgspec.Meta(ge=0, le=10_000_000)]
 """Tokens that are served before the fault."""
 
 _END = ("finish", "usage", "done")
+_TYPED = ("anthropic", "openai_responses")
+
+
+def has_typed_events(context: Context) -> bool:
+    """Whether each event of its streams has a type, in its data and in a line of its own."""
+    return context.wire.name in _TYPED
 
 
 def first_tokens(parts: Iterable[Part], count: int | None) -> Iterator[Part]:

@@ -11,8 +11,9 @@ from holdfast.chaos.plan import Context, Part, Reply
 class Malformed(FaultSettings, frozen=True):
     after: After = 0
     """Tokens of a stream served first; its next token is the broken event, the rest follows as if nothing were."""
-    how: Literal["cut", "colon", "garbage", "quotes", "nan"] = "cut"
-    """Cut in its middle, a colon that isn't one, something after its end, single quotes, or NaN (which Python writes)."""
+    how: Literal["cut", "colon", "prefix", "garbage", "quotes", "nan"] = "cut"
+    """Cut in its middle, a colon that isn't one, something before it, something after its end, single quotes, or NaN (which
+    Python writes)."""
 
 
 def _cut(said: bytes) -> bytes:
@@ -26,6 +27,7 @@ def _nan(said: bytes) -> bytes:
 _BROKEN: dict[str, Callable[[bytes], bytes]] = {
     "cut": _cut,
     "colon": lambda said: said.replace(b'":', b'"=', 1),
+    "prefix": lambda said: said.replace(b"{", b"Warning: {", 1),
     "garbage": lambda said: said + b"}",
     "quotes": lambda said: said.replace(b'"', b"'"),
     "nan": _nan,

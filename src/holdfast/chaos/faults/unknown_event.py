@@ -3,11 +3,10 @@
 from collections.abc import Iterable, Iterator
 
 from holdfast.chaos.faults.base import Fault, FaultSettings
-from holdfast.chaos.faults.edit import After
+from holdfast.chaos.faults.edit import After, has_typed_events
 from holdfast.chaos.plan import Context, Part, Reply
 
 _EVENT = b'event: new_thing\ndata: {"type":"new_thing","value":1}\n\n'
-_TYPED = ("anthropic", "openai_responses")
 
 
 class UnknownEvent(FaultSettings, frozen=True):
@@ -39,5 +38,5 @@ FAULT = Fault(
     UnknownEvent,
     primary="after",
     plain=False,
-    where=lambda context: context.wire.name in _TYPED,
+    where=has_typed_events,
 )
