@@ -310,7 +310,7 @@ class _Draft:
     def step(self) -> Step:
         given = _convert(self._answer, AnswerSettings, "")
         own = {name: getattr(given, name) for name in self._answer}
-        answer = msgspec.structs.replace(self._base, **own) if own else self._base
+        answer = self._base.over(own) if own else self._base
         faults = tuple(
             (fault, _convert(settings, fault.settings, f"{fault.name}.")) for fault, settings in self._faults
         )

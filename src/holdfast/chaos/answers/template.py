@@ -114,7 +114,7 @@ def _compiled(source: str) -> Template:
     try:
         sandbox = _sandbox()
     except ImportError:
-        raise ChaosError("template: Jinja2 is missing; install holdfast[gateway]") from None
+        raise ChaosError("template: Jinja2 is missing; install holdfast[chaos]") from None
     try:
         template, names = sandbox.compiled(source)
     except Exception as error:  # noqa: BLE001  # deep nesting fails in Python's own compiler, in several ways
