@@ -70,6 +70,23 @@ def test_missing_fields_may_be_the_names(chaos, field):
     assert field not in json.loads(ask(chaos.port, payload()).body)
 
 
+@pytest.mark.parametrize("field", ["id", "model"])
+def test_a_stream_without_a_name_says_the_same(chaos, speaker, field):
+    healthy = seen(chaos, speaker, "ok", stream=True)
+    spoilt = seen(chaos, speaker, f"missing_fields={field}", stream=True)
+    assert speaker.said(spoilt) == speaker.said(healthy) == last(chaos).text
+    assert last(chaos).tokens == TOKENS
+    pairs = zip(speaker.events(spoilt), speaker.events(healthy), strict=True)
+    changed = [(value, whole) for value, whole in pairs if value != whole]
+    names = {"id": ("id", "responseId"), "model": ("model", "modelVersion")}[field]
+    assert changed
+    for value, whole in changed:
+        inner = {"anthropic": "message", "openai_responses": "response"}.get(speaker.name)
+        value, whole = (value[inner], whole[inner]) if inner else (value, whole)
+        [gone] = whole.keys() - value.keys()
+        assert gone in names
+
+
 @both
 def test_deep_is_nested_as_deep_as_it_says(chaos, speaker, stream):
     spoilt = seen(chaos, speaker, "deep=50000", stream=stream)
@@ -131,7 +148,7 @@ def test_wrong_length_leaves_bytes_beyond_it(chaos):
     assert (entry.end, entry.body_bytes_sent) == ("closed_by_us", len(healthy.body))
 
 
-@pytest.mark.parametrize("how", ["cut", "colon", "garbage", "quotes", "nan"])
+@pytest.mark.parametrize("how", ["cut", "colon", "prefix", "garbage", "quotes", "nan"])
 @both
 def test_each_kind_of_malformed_json(chaos, speaker, how, stream):
     spoilt = seen(chaos, speaker, f"malformed how={how}", stream=stream)

@@ -1,5 +1,6 @@
 """Faults of streams that leave the text as it was, in every wire: a correct client sees the same answer."""
 
+import re
 from itertools import accumulate
 
 import pytest
@@ -139,3 +140,36 @@ def test_an_unknown_event_stands_between_the_others(chaos, speaker):
     new = [event for event in spoilt.events if event.startswith("event: new_thing")]
     assert len(new) == 1
     assert [event for event in spoilt.events if event not in new] == healthy.events
+
+
+def test_the_last_event_lacks_its_blank_line(chaos, speaker):
+    healthy = seen(chaos, speaker, "ok")
+    spoilt = seen(chaos, speaker, "no_blank_line")
+    if speaker.name == "gemini array":
+        assert last(chaos).skipped == ["no_blank_line"]
+        return
+    end = b"\r\n\r\n" if healthy.body.endswith(b"\r\n\r\n") else b"\n\n"
+    assert spoilt.body == healthy.body.removesuffix(end) + b"\n"
+    assert (spoilt.end, last(chaos).tokens) == ("complete", TOKENS)
+
+
+@pytest.mark.parametrize(("how", "names"), [("gone", {""}), ("wrong", {"message"})])
+def test_event_names_change_no_data(chaos, speaker, how, names):
+    healthy = seen(chaos, speaker, "ok")
+    spoilt = seen(chaos, speaker, f"event_names={how}")
+    if speaker.name not in ("anthropic", "openai_responses"):
+        assert spoilt.data == healthy.data
+        assert last(chaos).skipped == ["event_names"]
+        return
+    before, after = events(healthy.body), events(spoilt.body)
+    assert [data for _, data in after] == [data for _, data in before]
+    assert {name for name, _ in after} == names
+    assert last(chaos).tokens == TOKENS
+
+
+@pytest.mark.parametrize(
+    "word", ["event_names", "event_names=wrong", "sse_fields", "multi_line", "missing_fields=id"]
+)
+def test_what_is_said_is_found_behind_other_bytes(chaos, word):
+    answer = seen(chaos, SPEAKERS["anthropic"], f"{word} bad_utf8")
+    assert re.search(rb'":"\xc3\(\xff[0-9a-f]{10}:0 "', answer.body)

@@ -57,9 +57,9 @@ __all__ = ["FAULTS", "Fault", "FaultSettings", "find"]
 _MODULES = (
     bad_utf8, bom, change_id, close, comments, crlf, cut, deaf, deep, drop, empty, error_event,
     error_in_200, event_names, gzip_bomb, half_close, hang, hang_headers, huge, malformed, missing_fields,
-    multi_line, no_blank_line, no_done, no_finish, no_usage, refuse, reorder, repeat, repeat_done, repeat_finish, reset, segments,
-    slow, slow_headers, split, sse_fields, stall, status, truncate, unknown_event, wrong_encoding,
-    wrong_length, wrong_type, wrong_usage,
+    multi_line, no_blank_line, no_done, no_finish, no_usage, refuse, reorder, repeat, repeat_done,
+    repeat_finish, reset, segments, slow, slow_headers, split, sse_fields, stall, status, truncate,
+    unknown_event, wrong_encoding, wrong_length, wrong_type, wrong_usage,
 )  # fmt: skip  # a table reads better packed
 
 FAULTS: dict[str, Fault] = {module.FAULT.name: module.FAULT for module in _MODULES}

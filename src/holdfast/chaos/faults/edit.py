@@ -25,6 +25,7 @@ __all__ = [
     "less",
     "plain_body",
     "plain_until",
+    "retold",
     "rewritten",
     "said_in_200",
     "with_body",
@@ -103,6 +104,14 @@ def rewritten(reply: Reply, change: Callable[[bytes], bytes]) -> Reply:
     # The text stays where it is, unless something before it changed.
     at = body.at if changed[: body.at] == body.data[: body.at] else 0
     return with_body(reply, Part(changed, "body", body.tokens, body.said, at=at, unseen=body.unseen))
+
+
+def retold(part: Part, data: bytes) -> Part:
+    """``part`` with other bytes before what it says."""
+    if part.at:
+        part.at += len(data) - len(part.data)
+    part.data = data
+    return part
 
 
 def with_body(reply: Reply, part: Part) -> Reply:

@@ -1,13 +1,16 @@
 """Valid JSON in which something required isn't there."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from typing import Any, Literal
 
 import msgspec
 
 from holdfast.chaos.faults.base import Fault, FaultSettings
-from holdfast.chaos.faults.edit import After, change_token, decoded, holder, rewritten
+from holdfast.chaos.faults.edit import After, change_token, decoded, holder, retold, rewritten
 from holdfast.chaos.plan import Context, Part, Reply
+
+_NAMED_WITHIN = ("message", "response")
+"""Where events hold an answer's id and model, if not on top."""
 
 
 class MissingFields(FaultSettings, frozen=True):
@@ -16,15 +19,15 @@ class MissingFields(FaultSettings, frozen=True):
     instead: Literal["gone", "null", "empty"] = "gone"
     """What is there instead: no such field, null, or an empty value of its kind."""
     after: After = 0
-    """Tokens of a stream served first; its next event is the one (for ``id`` and ``model``: the one that tells them)."""
+    """Tokens of a stream served before the event without its answer; ``id`` and ``model`` are missing in all events."""
 
 
 def _apply(reply: Reply, settings: MissingFields, context: Context) -> Reply:
     change = _change(settings, context)
     if not context.stream:
         return rewritten(reply, change)
-    if settings.field != "answer" and not context.wire.repeats_names:
-        reply.parts = _opened(reply.parts, change)
+    if settings.field != "answer":
+        reply.parts = (retold(part, change(part.data)) for part in reply.parts)
         return reply
 
     def spoil(part: Part) -> Part:
@@ -35,20 +38,12 @@ def _apply(reply: Reply, settings: MissingFields, context: Context) -> Reply:
     return reply
 
 
-def _opened(parts: Iterable[Part], change: Callable[[bytes], bytes]) -> Iterator[Part]:
-    """Where only the first event tells names: that one changed."""
-    for part in parts:
-        if part.kind == "role":
-            part.data = change(part.data)
-        yield part
-
-
 def _change(settings: MissingFields, context: Context) -> Callable[[bytes], bytes]:
     def less(value: dict[str, Any]) -> None:
         names = context.wire.names
         name = holder(value, context) if settings.field == "answer" else names[settings.field]
-        inner = (each for each in value.values() if isinstance(each, dict) and name in each)
-        place = value if name in value else next(inner, None)
+        places = (value, *(value.get(inner) for inner in _NAMED_WITHIN))
+        place = next((each for each in places if isinstance(each, dict) and name in each), None)
         if name is None or place is None:
             return
         if settings.instead == "gone":

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 
 from holdfast.chaos.faults.base import Fault, FaultSettings
+from holdfast.chaos.faults.edit import retold
 from holdfast.chaos.plan import Context, Part, Reply
 
 
@@ -13,11 +14,7 @@ def _apply(reply: Reply, _settings: FaultSettings, _context: Context) -> Reply:
 
 def _with_fields(parts: Iterable[Part]) -> Iterator[Part]:
     for i, part in enumerate(parts):
-        fields = b"id: %d\nretry: 10000\nx-unknown: 1\n" % i
-        if part.at:
-            part.at += len(fields)
-        part.data = fields + part.data
-        yield part
+        yield retold(part, b"id: %d\nretry: 10000\nx-unknown: 1\n" % i + part.data)
 
 
 FAULT = Fault(
