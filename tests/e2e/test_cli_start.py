@@ -50,3 +50,14 @@ def test_without_the_extra_one_line_says_what_to_install() -> None:
     """)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == 'holdfast: typer not installed: pip install "holdfast[gateway]"\n'
+
+
+def test_chaos_needs_an_extra_of_its_own_and_no_other() -> None:
+    hidden = "import sys; sys.modules.update(prometheus_client=None, structlog=None, uvicorn=None{more})"
+    run = "from holdfast.cli import main; sys.argv = ['holdfast', 'chaos', 'presets']; main()"
+    done = python(f"{hidden.format(more='')}; {run}")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "stress_aimd" in done.stdout
+    done = python(f"{hidden.format(more=', jinja2=None')}; {run}")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == 'holdfast: jinja2 not installed: pip install "holdfast[chaos]"\n'
