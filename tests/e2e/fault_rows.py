@@ -173,6 +173,10 @@ TABLE = [
     Row("a byte order mark", "bom", STREAM, fine()),
     Row("data on two lines", "multi_line", STREAM, fine()),
     Row("other fields in the events", "sse_fields", STREAM, fine()),
+    Row("no event names", "event_names", STREAM, fine()),
+    Row("wrong event names", "event_names=wrong", STREAM, fine()),
+    Row("no blank line at the end", "no_blank_line", STREAM, fine()),
+    Row("no id", "missing_fields=id", PLAIN, fine()),
     Row("an unknown event", "unknown_event=3", STREAM, fine()),
     Row("cut into segments anywhere", "split", BOTH, fine(), route=SLOW),
     Row("headers drip within limits", "slow_headers=0.005 step=40", BOTH, fine()),
@@ -267,7 +271,7 @@ TABLE = [
     Row("stall at 0", "stall=0", STREAM, timed_out(within=3)),
     *(
         Row(f"malformed at 0: {how}", f"malformed=0 how={how}", BOTH, retried("bad_answer"))
-        for how in ("cut", "colon", "garbage", "quotes", "nan")
+        for how in ("cut", "colon", "prefix", "garbage", "quotes", "nan")
     ),
     Row("nested too deep at 0", "deep", BOTH, retried("bad_answer")),
     Row("no field for the answer at 0", "missing_fields", STREAM, retried("bad_answer"), dialects=NUMBERED),
@@ -316,6 +320,9 @@ TABLE = [
     # One failure, then health.
     Row("500, then ok", "500; ok", BOTH, both(Outcome(("1 server_failed", "1 ok"), gaps=(0.01,)))),
     Row("429, then ok", "429 retry_after_ms=80; ok", BOTH, both(Outcome(("1 rate_limited", "1 ok"), gaps=(0.08,)))),
+    Row("429, a date, then ok", "429 retry_after=date+1; ok", BOTH, Pair(
+        Outcome(("1 rate_limited", "1 ok"), gaps=(0.5,)), Outcome(("1 rate_limited", "2 ok")),
+    )),
     Row("reset, 503, then ok", "reset; 503; ok", BOTH, both(Outcome(("1 connection_lost", "1 overloaded", "1 ok")))),
     Row("cut at 0, then ok", "cut=clean after=0; ok", STREAM, both(Outcome(("1 truncated", "1 ok")))),
     Row("hang, then ok", "hang; ok", BOTH, Pair(Outcome(("1 timed_out", "1 ok")), Outcome(("1 timed_out", "2 ok")))),
