@@ -16,6 +16,7 @@ _TOLD = f"{_TABLE}::test_what_the_caller_is_told"
 _DELIVERED = f"{_TABLE}::test_what_is_delivered"
 _LEDGER = f"{_TABLE}::test_what_the_ledger_says"
 _BREAK = f"{_E2E}/test_on_break.py::test_outcome"
+_CHAOS = "tests/unit/chaos"
 _BAD = f"{_E2E}/test_bad_client.py"
 
 
@@ -258,4 +259,26 @@ MUTANTS = [
     Mutant("a route's parameters are lost in translation", "engine/exchange.py",
            "overrides = {**overrides, **target.set}", "overrides = {**target.set}",
            f"{_E2E}/test_translated.py::test_a_routes_parameters_are_said_in_the_targets_words"),
+    # The provider that fails on purpose: what it says of itself must be so, or it proves nothing.
+    Mutant("what comes later in a table is rarer than it says", "chaos/mix.py",
+           "if draw(number) * left < part * scale:", "if draw(number) < part * scale:",
+           f"{_CHAOS}/test_mix.py::test_any_table_has_exact_shares"),
+    Mutant("a burst is many draws", "chaos/mix.py",
+           "(attempt - 1) // burst).unit", "attempt).unit",
+           f"{_CHAOS}/test_mix.py::test_bursts_keep_the_share_and_come_in_whole_blocks"),
+    Mutant("a place is never given back", "chaos/chat.py",
+           "            self.ticket.leave()", "            self.ticket = None",
+           f"{_CHAOS}/test_capacity.py::test_a_place_is_held_to_the_last_byte_and_then_given_to_the_first_who_waits"),
+    Mutant("more are served than there are places", "chaos/capacity.py",
+           "        if self._running < capacity.concurrent:", "        if self._running <= capacity.concurrent:",
+           f"{_CHAOS}/test_capacity.py::test_a_place_is_held_to_the_last_byte_and_then_given_to_the_first_who_waits"),
+    Mutant("a reset is a clean close", "chaos/play.py",
+           "sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)", "sock.fileno()",
+           f"{_CHAOS}/test_faults_on_the_socket.py::test_reset_sends_rst_and_not_one_byte"),
+    Mutant("a half-close closes", "chaos/http.py",
+           "            self._transport.write_eof()", "            self._transport.close()",
+           f"{_CHAOS}/test_connection_faults.py::test_half_close_is_a_fin_without_data_on_a_connection_that_goes_on"),
+    Mutant("a shut door stays open", "chaos/door.py",
+           "        self._change_to(shut.how)", "        self._shut = shut.how",
+           f"{_CHAOS}/test_connection_faults.py::test_a_server_that_goes_down_resets_and_then_shuts_its_door"),
 ]  # fmt: skip  # a table reads better packed
