@@ -75,7 +75,7 @@ def heard(caller: str, answer: Answer) -> Heard:
     if answer.status != 200:
         _error(caller, answer.json, said)
         return said
-    values = _events(answer.body) if answer.streamed else [answer.json]
+    values = _events(answer.body, named=caller == "anthropic") if answer.streamed else [answer.json]
     for value in values:
         if said.ended or said.error is not None:
             said.after += 1
@@ -127,11 +127,15 @@ def _error(caller: str, value: dict[str, Any], said: Heard) -> None:
 _READERS = {"anthropic": _anthropic, "gemini": _gemini}
 
 
-def _events(body: bytes) -> list[Any]:
-    """The data of each event, on one line or more, that end with CR LF at Google; nobody's stream ends inside a frame."""
+def _events(body: bytes, *, named: bool) -> list[Any]:
+    """The data of each event, on one line or more, that end with CR LF at Google; nobody's stream ends inside a frame.
+
+    ``named``: Anthropic's SDK passes over events without a name.
+    """
     text = body.decode().replace("\r\n", "\n")
     assert text.endswith("\n\n"), f"the stream ends inside a frame: {text[-80:]!r}"
-    lines = [[line for line in frame.split("\n") if line.startswith("data:")] for frame in text.split("\n\n")]
+    frames = [frame for frame in text.split("\n\n") if not named or "event:" in frame]
+    lines = [[line for line in frame.split("\n") if line.startswith("data:")] for frame in frames]
     return [json.loads("\n".join(line.removeprefix("data:") for line in data)) for data in lines if data]
 
 

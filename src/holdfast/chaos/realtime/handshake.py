@@ -90,7 +90,8 @@ def shake(request: Request, max_size: int) -> tuple[ServerProtocol, bytes] | Pro
         return Problem(400, message=f"This is no WebSocket handshake: {error}.")
     http = "HTTP/1.1" if request.http11 else "HTTP/1.0"
     response = protocol.accept(Handshake(request.path, headers, request.method, http))
-    response.headers.pop("Date", None)  # as in other answers: the time of day would make two runs of one seed differ
+    # As in other answers: the time of day would make two runs of one seed differ.
+    response.headers.pop("Date", None)
     if response.status_code != 101:
         why = f"This is no WebSocket handshake: {protocol.handshake_exc}."
         return Problem(response.status_code, message=why, code="websocket_handshake_failed")
