@@ -134,9 +134,12 @@ def _events(body: bytes, *, named: bool) -> list[Any]:
     """
     text = body.decode().replace("\r\n", "\n")
     assert text.endswith("\n\n"), f"the stream ends inside a frame: {text[-80:]!r}"
-    frames = [frame for frame in text.split("\n\n") if not named or "event:" in frame]
-    lines = [[line for line in frame.split("\n") if line.startswith("data:")] for frame in frames]
-    return [json.loads("\n".join(line.removeprefix("data:") for line in data)) for data in lines if data]
+    values = []
+    for lines in (frame.split("\n") for frame in text.split("\n\n")):
+        data = [line.removeprefix("data:") for line in lines if line.startswith("data:")]
+        if data and (not named or any(line.startswith("event:") for line in lines)):
+            values.append(json.loads("\n".join(data)))
+    return values
 
 
 _REFUSED = passed_on("request_refused", 400)

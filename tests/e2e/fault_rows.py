@@ -173,7 +173,6 @@ TABLE = [
     Row("a byte order mark", "bom", STREAM, fine()),
     Row("data on two lines", "multi_line", STREAM, fine()),
     Row("other fields in the events", "sse_fields", STREAM, fine()),
-    Row("no event names", "event_names", STREAM, fine()),
     Row("wrong event names", "event_names=wrong", STREAM, fine()),
     Row("no blank line at the end", "no_blank_line", STREAM, fine()),
     Row("no id", "missing_fields=id", PLAIN, fine()),
