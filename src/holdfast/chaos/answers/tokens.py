@@ -72,8 +72,8 @@ class Numbered(Lazy):
         return self._nonce.endswith(before) and (not number or number.isdecimal())
 
     def __iter__(self) -> Iterator[str]:
-        nonce = self._nonce
-        return (f"{nonce}:{i} " for i in range(self._count))
+        # A hexadecimal nonce has no '%' in it. Plain answers are mostly this.
+        return map(f"{self._nonce}:%d ".__mod__, range(self._count))
 
 
 def pieces(text: str) -> Sequence[str]:

@@ -25,6 +25,7 @@ _encode = msgspec.json.Encoder().encode
 
 def plain(answer: Answer, flavour: Flavour) -> Part:
     """A whole answer."""
+    texts = ["".join(choice.text) for choice in answer.choices]
     value = {
         "id": answer.id,
         "object": "chat.completion",
@@ -33,7 +34,7 @@ def plain(answer: Answer, flavour: Flavour) -> Part:
         "choices": [
             {
                 "index": i,
-                "message": _message(choice, flavour),
+                "message": _message(choice, texts[i], flavour),
                 **flavour.whole(_FINISH.get(choice.finish, choice.finish)),
             }
             for i, choice in enumerate(answer.choices)
@@ -44,12 +45,10 @@ def plain(answer: Answer, flavour: Flavour) -> Part:
     }
     body = _encode(value)
     at = body.index(_TEXT) + len(_TEXT) if _TEXT in body else 0
-    said = "".join(answer.choices[0].text)
-    return Part(body, "body", answer.usage.completion_tokens, said, at=at)
+    return Part(body, "body", answer.usage.completion_tokens, texts[0], at=at)
 
 
-def _message(choice: Choice, flavour: Flavour) -> dict[str, Any]:
-    text = "".join(choice.text)
+def _message(choice: Choice, text: str, flavour: Flavour) -> dict[str, Any]:
     message: dict[str, Any] = {"role": "assistant", "content": text, **flavour.message(choice)}
     if choice.calls:
         message["content"] = text or None
