@@ -25,9 +25,9 @@ __all__ = ["FIXED", "ChaosConfig", "merge"]
 
 FIXED = ("clock", "journal_bytes", "journal_entries", "journal_file", "max_keys", "realtime")
 """What can't change while a server runs."""
-_KEPT = (*FIXED, "admin_token", "api_keys", "banks", "models", "seed")
+_KEPT = (*FIXED, "admin_token", "api_keys", "banks", "body_keep", "max_body", "models", "seed", "text_keep")
 """What a preset doesn't touch in a server that runs."""
-_PATH = re.compile(r" - at `(key in )?\$\.?(?P<path>[^`]*)`$")
+_PATH = re.compile(r" - at `(key` in `)?\$\.?(?P<path>[^`]*)`$")
 _UNKNOWN = re.compile(r"Object contains unknown field `([^`]*)`")
 _ANY = AnswerSettings()
 
@@ -156,16 +156,16 @@ class ChaosConfig(msgspec.Struct, frozen=True):
         return table
 
     def values(self) -> dict[str, Any]:
-        """All settings as data that :meth:`from_dict` takes."""
+        """All settings as data that :meth:`from_dict` takes; None stands for what the preset says and these don't."""
         values: dict[str, Any] = msgspec.to_builtins(self)
-        return values
+        return values if self.preset is None else _with_gaps(presets.load(self.preset), values)
 
     def merged(self, changes: dict[str, Any]) -> Self:
         """With ``changes`` over it, as a JSON merge patch (RFC 7386): null takes a setting back to its default.
 
         Where they name a preset it takes the place of all that isn't the server's own. Raises :class:`ChaosError`.
         """
-        values = self.values()
+        values: dict[str, Any] = msgspec.to_builtins(self)
         if changes.get("preset") is not None:
             values = {name: values[name] for name in _KEPT}
         elif "preset" not in changes:
@@ -186,15 +186,29 @@ def merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 
     The names of ``above`` come first, since the first pattern that fits a model decides about it.
     """
+    return _merge(_even(below), _even(above))
+
+
+def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     merged: dict[str, Any] = {}
-    below, above = _even(below), _even(above)
     for name, value in above.items():
         under = below.get(name)
-        if value is not None:
-            merged[name] = (
-                merge(under, value) if isinstance(value, dict) and isinstance(under, dict) else value
-            )
+        if isinstance(value, dict):
+            merged[name] = _merge(under if isinstance(under, dict) else {}, value)
+        elif value is not None:
+            merged[name] = value
     return merged | {name: value for name, value in below.items() if name not in above}
+
+
+def _with_gaps(below: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    """``values``, with None for each name that only ``below`` has."""
+    gaps = {name: None for name in below if name not in values}
+    tables = {
+        name: _with_gaps(under, values[name])
+        for name, under in below.items()
+        if isinstance(under, dict) and isinstance(values.get(name), dict)
+    }
+    return {**values, **tables, **gaps}
 
 
 def _even(values: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The command ``holdfast``. Its libraries are in the extras ``gateway`` and ``chaos``, so nothing of them is imported here."""
+"""The command ``holdfast``. Its libraries are in the extras ``gateway`` and ``chaos``: nothing of them is imported here."""
 
 import sys
 from importlib.util import find_spec

@@ -59,7 +59,9 @@ class Speaker:
                 return (choice.get("delta") or choice.get("message") or {}).get("content") or ""
             case "openai_responses":
                 items = value.get("output") or ()
-                parts = [part for item in items for part in item.get("content", ()) if item["type"] == "message"]
+                parts = [
+                    part for item in items for part in item.get("content", ()) if item["type"] == "message"
+                ]
                 delta = value.get("delta", "") if value.get("type") == "response.output_text.delta" else ""
                 return delta + "".join(part["text"] for part in parts)
         candidate = (value.get("candidates") or [{}])[0]
