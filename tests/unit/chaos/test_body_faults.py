@@ -5,7 +5,7 @@ import json
 import sys
 
 import pytest
-from tests.unit.chaos.raw import ask, payload
+from tests.unit.chaos.raw import ask, payload, receive, send
 from tests.unit.chaos.speaking import SPEAKERS, TOKENS, Speaker
 
 from holdfast.chaos import Chaos, ChaosConfig, run_chaos
@@ -138,10 +138,14 @@ def test_wrong_encoding_says_gzip_over_a_body_that_isnt(chaos, stream):
 
 
 def test_wrong_length_leaves_bytes_beyond_it(chaos):
+    healthy = seen(chaos, SPEAKERS["openai_chat"], "ok", stream=False)
     chaos.reset()
-    chaos.script("m", "ok x1; wrong_length=20")
-    healthy = ask(chaos.port, payload())
-    with_rest = ask(chaos.port, payload())
+    chaos.script("m", "wrong_length=20")
+    with send(chaos.port, SPEAKERS["openai_chat"].body("hi", stream=False)) as sock:
+        with_rest = receive(sock)
+        while piece := sock.recv(65536):
+            with_rest.data += piece
+    assert with_rest.body == healthy.body
     length = int(with_rest.header("content-length") or 0)
     assert length == len(healthy.body) - 20
     entry = last(chaos)

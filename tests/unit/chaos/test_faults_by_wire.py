@@ -111,6 +111,7 @@ def test_drop(chaos, wire):
     entry = last(chaos)
     assert wire.said(answer) == entry.text == numbered(entry, 0, 3, 4)
     assert entry.tokens == 3
+    assert entry.usage.completion_tokens == TOKENS, "made, lost on the way, and billed"
 
 
 def test_repeat(chaos, wire):
