@@ -63,12 +63,18 @@ def _count(value: Any, becomes: Callable[[int], Any]) -> bool:
             found = _count(inner, becomes) or found
     elif isinstance(value, dict):
         for name, inner in value.items():
-            if isinstance(inner, int) and not isinstance(inner, bool) and "token" in name.lower():
+            if _is_count(name, inner):
                 value[name] = becomes(inner)
                 found = True
             else:
                 found = _count(inner, becomes) or found
     return found
+
+
+def _is_count(name: str, value: Any) -> bool:
+    """Of tokens that were used, not of those that were allowed."""
+    counted = isinstance(value, int) and not isinstance(value, bool)
+    return counted and "token" in name.lower() and not name.startswith("max")
 
 
 FAULT = Fault("wrong_usage", "usage that can't be true", _apply, WrongUsage, primary="how")
