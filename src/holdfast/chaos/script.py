@@ -117,9 +117,13 @@ def rates(source: Mapping[str, Any], base: AnswerSettings) -> Mix:
     for name, given in source.items():
         try:
             part = share(given)
-            (split,) = _split(f"{name.removesuffix('_pct')} {part.settings}") if name.strip() else [[]]
+            (split,) = _split(f"{name.removesuffix('_pct')} {part.settings}")
+            if not name.strip():
+                raise ChaosError("an empty step: write 'ok' for a healthy answer")
             if any(word == "|" or _PERCENT.fullmatch(word) for word in split):
                 raise ChaosError("the share stands beside a step, not in it")
+            if _repeats(split):
+                raise ChaosError("'xN' holds for a step of a script, not for chance: see burst")
             alternatives.append((part, _step(split, base)))
         except (ChaosError, ValueError) as error:
             why = str(error) if isinstance(error, ChaosError) else "one step, without ';'"
@@ -129,11 +133,16 @@ def rates(source: Mapping[str, Any], base: AnswerSettings) -> Mix:
 
 def with_rates(script: Script, table: Mapping[str, Any]) -> Script:
     """``script`` with chance over each step that is healthy and leaves nothing to chance itself."""
-    steps = [
-        step if step.faults or step.mix else msgspec.structs.replace(step, mix=rates(table, step.answer))
-        for step in script.steps
-    ]
-    return Script(steps, script.source)
+    mixes: dict[AnswerSettings, Mix] = {}  # a long script's steps are mostly alike
+
+    def spoiled(step: Step) -> Step:
+        if step.faults or step.mix:
+            return step
+        if step.answer not in mixes:
+            mixes[step.answer] = rates(table, step.answer)
+        return msgspec.structs.replace(step, mix=mixes[step.answer])
+
+    return Script([spoiled(step) for step in script.steps], script.source)
 
 
 def _numbered(number: int, given: Any, base: AnswerSettings) -> Step:
@@ -205,9 +214,13 @@ def _shared(words: list[str], base: AnswerSettings) -> tuple[Share, Step]:
     if bursts and given is None:
         raise ChaosError(f"{bursts[-1]!r}: a burst is a number of attempts")
     rest = [word for word in words[1:] if word not in bursts]
-    if any(_TIMES.fullmatch(word) or word.startswith("times=") for word in rest):
+    if _repeats(rest):
         raise ChaosError("'xN' holds for a step, not for one of its alternatives: see burst=N")
     return share(given or pct), _step(rest or ["ok"], base)
+
+
+def _repeats(words: list[str]) -> bool:
+    return any(_TIMES.fullmatch(word) or word.startswith("times=") for word in words)
 
 
 def _step(words: list[str], base: AnswerSettings) -> Step:
