@@ -220,3 +220,14 @@ def _leaves(value, path=("",)):
             yield from _leaves(inner, (*path, name))
     else:
         yield path, value
+
+
+@both
+def test_wrong_usage_leaves_the_limit_that_was_asked_for(chaos, stream):
+    speaker = SPEAKERS["responses"]
+    chaos.reset()
+    chaos.script("m", "wrong_usage=huge")
+    answer = speaker.ask(chaos.port, stream=stream, max_output_tokens=50)
+    value = speaker.events(answer)[-1]["response"] if stream else json.loads(answer.body)
+    assert value["max_output_tokens"] == 50
+    assert value["usage"]["output_tokens"] == 10**15
