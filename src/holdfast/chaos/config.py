@@ -138,8 +138,9 @@ class ChaosConfig(msgspec.Struct, frozen=True):
     @classmethod
     def load(cls, path: str | Path, over: dict[str, Any] | None = None) -> Self:
         """From a TOML file, with ``over`` over it. Raises :class:`ChaosError`, and OSError where the file can't be read."""
+        table = cls.table(path)
         try:
-            return cls.from_dict(merge(cls.table(path), over or {}))
+            return cls.from_dict(merge(table, over or {}))
         except ChaosError as error:
             raise ChaosError(f"{path}: {error}") from None
 

@@ -116,6 +116,8 @@ def rates(source: Mapping[str, Any], base: AnswerSettings) -> Mix:
     alternatives = []
     for name, given in source.items():
         try:
+            if name.endswith("_pct") and name.removesuffix("_pct") in source:
+                raise ChaosError("its share is said twice, with and without '_pct'")
             part = share(given)
             (split,) = _split(f"{name.removesuffix('_pct')} {part.settings}")
             if not name.strip():
