@@ -189,7 +189,8 @@ class Door:
 
 def _bound(family: int, address: tuple[str | int, ...]) -> socket.socket:
     """A socket that has the address, and doesn't listen yet."""
-    sock = socket.socket(family)
+    # With its protocol named: asyncio looks for that when it lets small writes go at once (TCP_NODELAY).
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         sock.settimeout(0)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

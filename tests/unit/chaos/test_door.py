@@ -336,6 +336,28 @@ def test_who_comes_while_no_file_can_be_opened_is_served_later(run):
     run(main())
 
 
+def test_small_writes_go_at_once(run):
+    """Without TCP_NODELAY each token would wait for the client's acknowledgment of the one before: 40 ms."""
+
+    async def main():
+        met = asyncio.get_running_loop().create_future()
+
+        class Looked(asyncio.Protocol):
+            def connection_made(self, transport):
+                sock = transport.get_extra_info("socket")
+                met.set_result(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+                transport.abort()
+
+        door = Door(Looked, HandClock())
+        await door.open("127.0.0.1", 0)
+        with socket.create_connection(door.address):
+            assert await met
+        await door.close()
+        await asyncio.sleep(0)
+
+    run(main())
+
+
 def test_many_at_once_are_all_accepted(run):
     async def main():
         async with serving() as server:
