@@ -7,7 +7,7 @@ key, the route, the model, and last the default with its rates.
 from __future__ import annotations
 
 import re
-from fnmatch import fnmatchcase
+from fnmatch import translate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -24,6 +24,7 @@ __all__ = ["Found", "Rules", "script_key"]
 
 _KEY = re.compile(r"\[\[key=(?P<key>[^\]]{1,256})\]\]")
 _INLINE = re.compile(r"\[\[chaos:(?P<script>.{1,4096}?)\]\]", re.DOTALL)
+_WILD = frozenset("*?[")
 _CACHED = 4096  # names remembered; a caller that makes names up must not fill the memory
 
 
@@ -44,6 +45,12 @@ class _Patterns:
         self._kind = kind
         self._any_case = any_case
         self._scripts = {self._plain(name): parse(source, pace) for name, source in sources.items()}
+        # Compiled here: fnmatch forgets its own after some hundreds, and a server may have thousands of names.
+        self._patterns = [
+            (re.compile(translate(name)), Found(f"{kind} {name}", script))
+            for name, script in self._scripts.items()
+            if not _WILD.isdisjoint(name)
+        ]
         self._found: dict[str, Found | None] = {}
 
     def find(self, name: str) -> Found | None:
@@ -58,8 +65,7 @@ class _Patterns:
     def _look_up(self, name: str) -> Found | None:
         if (exact := self._scripts.get(name)) is not None:
             return Found(f"{self._kind} {name}", exact)
-        fitting = ((p, s) for p, s in self._scripts.items() if fnmatchcase(name, p))
-        return next((Found(f"{self._kind} {pattern}", script) for pattern, script in fitting), None)
+        return next((found for pattern, found in self._patterns if pattern.match(name)), None)
 
     def _plain(self, name: str) -> str:
         return name.lower() if self._any_case else name

@@ -132,7 +132,7 @@ def _signal(raw: bytes, data: bytes) -> Signal:
         return Signal(raw, error=inner_refusal(chunk.error, data), id=chunk.id, model=chunk.model)
     choices = chunk.choices
     usage = chunk.usage.neutral() if chunk.usage is not None else None
-    if choices is None and usage is None and chunk.id is None:
+    if choices is None and usage is None:
         return Signal(raw, malformed="a stream event is neither a chunk nor an error")
     if not choices:
         return Signal(raw, usage=usage, id=chunk.id, model=chunk.model)
