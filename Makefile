@@ -11,7 +11,7 @@ export UV_NO_CONFIG := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check fix docs mutants bench claude-code constraints clean
+.PHONY: help setup run test check fix docs mutants bench bench-chaos claude-code constraints clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ bench: $(READY)  ## measure speed against going direct, nginx and the bare stack
 	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq nginx-light >/dev/null; }
 	$(BIN)/python -m benchmarks.run $(ARGS)
 	$(BIN)/python -m benchmarks.micro
+
+bench-chaos: $(READY)  ## measure how fast the chaos provider answers; writes benchmarks/results/chaos.md
+	$(BIN)/python -m benchmarks.chaos $(ARGS)
 
 claude-code: $(READY)  ## run the real Claude Code (from npm, into a temporary folder) through the gateway, cut from the network
 	$(BIN)/python -m tests.e2e.claude_code $(ARGS)
