@@ -28,7 +28,10 @@ from holdfast.engine.lane import Translated
 from holdfast.ledger import AttemptRow, End, Intent
 from holdfast.ledger.sqlite import SqliteLedger
 from holdfast.model.usage import Usage
+from holdfast.money.budgets import Budgets
+from holdfast.money.rules import Amount, BudgetRule, Subject
 from holdfast.providers.prices import PriceBook
+from holdfast.providers.tokens import count_text
 from holdfast.resilience.timeout import Limit, timers
 
 if TYPE_CHECKING:
@@ -129,7 +132,35 @@ def money() -> dict[str, float]:
                 raise SystemExit("gpt-4o has no price")
             price.cost(usage)
 
-    return {"a price looked up and a cost worked out": best(cost, n)}
+    rules = [
+        BudgetRule(name="everyone", limit_nano=10**18, window="day"),
+        BudgetRule(name="each", scope="key", limit_nano=10**18, window="hour"),
+        BudgetRule(name="tokens", scope="model", limit_tokens=10**15),
+    ]
+    budgets = Budgets(rules, now_ns=time.time_ns)
+    subject, bound, billed = Subject(key="k", model="gpt-4o"), Amount(10**6, 500), Amount(10**5, 200)
+    few = 500
+
+    def spend() -> None:
+        for _ in range(few):
+            hold = budgets.hold(subject)
+            hold.reserve(bound)
+            hold.cover(1, bound)
+            hold.settle(1, billed)
+            hold.close()
+
+    prompt = "The quick brown fox jumps over the lazy dog, and isn't seen again. " * 61  # 4 kB
+    count_text(prompt, "gpt-4o")
+
+    def count() -> None:
+        for _ in range(20):
+            count_text(prompt, "gpt-4o")
+
+    return {
+        "a price looked up and a cost worked out": best(cost, n),
+        "three budgets looked at, reserved from, charged and given back": best(spend, few),
+        "the tokens of a 4 kB prompt counted": best(count, 20),
+    }
 
 
 def ledger() -> dict[str, float]:

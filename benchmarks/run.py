@@ -47,6 +47,52 @@ input_per_1m = 2.5
 output_per_1m = 10
 """
 
+OFF, EVERY = "holdfast, policies off", "holdfast, every policy on"
+BUDGETS = """
+[budgets.everyone]
+limit_usd = 1000000
+window = "day"
+[budgets.each]
+scope = "key"
+limit_usd = 1000000
+window = "hour"
+[budgets.tokens]
+scope = "model"
+limit_tokens = 1000000000000
+[cost_protection]
+enabled = true
+circuit_breaker_threshold_usd = 1000000
+hourly_limit_usd = 1000000
+"""
+VARIANTS = {  # what each adds to the file; the first has what is on by default
+    "holdfast": "",
+    OFF: """
+[breaker]
+enabled = false
+[bulkhead]
+enabled = false
+""",
+    "holdfast, budgets": BUDGETS,
+    EVERY: BUDGETS
+    + """
+[adaptive]
+enabled = true
+initial_limit = 1000
+[rate]
+requests = 1000000
+tokens = 10000000000
+[gateway.rate]
+requests = 1000000
+tokens = 10000000000
+[hedge]
+percentile = 99
+[overall]
+max_concurrent = 10000
+[timeouts]
+min_tokens_per_s = 0.1
+""",
+}
+
 NGINX = """
 worker_processes 1; daemon off; pid {directory}/nginx.pid; error_log {directory}/error.log; worker_cpu_affinity 01;
 events {{ worker_connections 4096; }}
@@ -101,15 +147,7 @@ class System:
         raise SystemExit(f"{self.name} did not listen on {self.port}")
 
     def cpu_seconds(self) -> float:
-        if self.process is None:
-            return 0.0
-        pids = [self.process.pid, *_children(self.process.pid)]
-        ticks = 0
-        for pid in pids:
-            with contextlib.suppress(OSError):
-                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-                ticks += int(fields[11]) + int(fields[12])
-        return ticks / os.sysconf("SC_CLK_TCK")
+        return 0.0 if self.process is None else cpu_seconds(self.process.pid)
 
     def rss_mb(self) -> float:
         if self.process is None:
@@ -125,10 +163,21 @@ class System:
             self.process.wait(timeout=60)
 
 
-def _children(pid: int) -> list[int]:
+def cpu_seconds(pid: int) -> float:
+    """What a process and its children have taken so far."""
+    ticks = 0
+    for each in _family(pid):
+        with contextlib.suppress(OSError):
+            fields = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _family(pid: int) -> list[int]:
     with contextlib.suppress(OSError):
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    return []
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return [pid, *(each for child in children for each in _family(int(child)))]
+    return [pid]
 
 
 def systems(directory: Path, mock_port: int, core: int | None) -> list[System]:
@@ -144,12 +193,16 @@ def systems(directory: Path, mock_port: int, core: int | None) -> list[System]:
     found.append(
         System("bare stack", port, [sys.executable, "-m", "benchmarks.bare", str(port), str(mock_port)], core)
     )
-    port = free_port()
-    config = directory / "holdfast.toml"
-    config.write_text(TOML.format(port=port, ledger=directory / "ledger.db", upstream=mock_port))
+    ours = [_gateway(name, more, directory, mock_port, core) for name, more in VARIANTS.items()]
+    return [*found, *ours, ours[0].asked_as(TRANSLATED, "anthropic")]
+
+
+def _gateway(name: str, more: str, directory: Path, mock_port: int, core: int | None) -> System:
+    port, stem = free_port(), name.replace(", ", "-").replace(" ", "-")
+    config = directory / f"{stem}.toml"
+    config.write_text((TOML + more).format(port=port, ledger=directory / f"{stem}.db", upstream=mock_port))
     binary = Path(sys.executable).parent / "holdfast"
-    ours = System("holdfast", port, [str(binary), "serve", "--config", str(config)], core)
-    return [*found, ours, ours.asked_as(TRANSLATED, "anthropic")]
+    return System(name, port, [str(binary), "serve", "--config", str(config)], core)
 
 
 def measure(system: System, *, connections: int, seconds: float, stream: bool, pace_ms: float = 0.0) -> dict:
@@ -211,10 +264,11 @@ def scenario(
             table[system.name][name] = statistics.median(
                 mine[base] - direct[base] for mine, direct in zip(rows, taken["direct"], strict=True)
             )
-        table[system.name]["cpu_ratio_to_bare"] = statistics.median(
-            mine["cpu_us"] / bare["cpu_us"] if bare["cpu_us"] else float("nan")
-            for mine, bare in zip(rows, taken["bare stack"], strict=True)
-        )
+        for name, base in (("cpu_ratio_to_bare", "bare stack"), ("cpu_ratio_to_off", OFF)):
+            table[system.name][name] = statistics.median(
+                mine["cpu_us"] / other["cpu_us"] if other["cpu_us"] else float("nan")
+                for mine, other in zip(rows, taken[base], strict=True)
+            )
     return {
         "title": title,
         "connections": connections,
@@ -254,8 +308,9 @@ def markdown(report: dict) -> str:
     for result in report["scenarios"]:
         lines += [f"## {result['title']}", ""]
         per_chunk = result["stream"]
-        head = "| | requests/s | CPU a request, µs | CPU ÷ bare stack | p50 ms | p99 ms | added p50 ms | added p99 ms |"
-        rule = "|---|---|---|---|---|---|---|---|"
+        head = "| | requests/s | CPU a request, µs | CPU ÷ bare stack | CPU ÷ policies off | p50 ms | p99 ms "
+        head += "| added p50 ms | added p99 ms |"
+        rule = "|---|---|---|---|---|---|---|---|---|"
         if per_chunk:
             head += " CPU a chunk, µs |"
             rule += "---|"
@@ -266,6 +321,7 @@ def markdown(report: dict) -> str:
                 f"{row['requests_per_s']:,.0f}",
                 f"{row['cpu_us']:.0f}" if name != "direct" else "",
                 f"{row['cpu_ratio_to_bare']:.2f}" if name != "direct" else "",
+                f"{row['cpu_ratio_to_off']:.2f}" if name.startswith("holdfast") else "",
                 f"{row['p50_ms']:.2f}",
                 f"{row['p99_ms']:.2f}",
                 f"{row['added_p50_ms']:.2f}" if name != "direct" else "",

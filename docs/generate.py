@@ -29,7 +29,7 @@ _PART: Final = re.compile(
 
 
 def generated(page: str, parts: Parts = PARTS) -> str:
-    """``page`` with every generated part made anew. Raises KeyError for a part that there is no table for."""
+    """``page`` with every generated part made anew. Raises KeyError for a part that no module of docs/tables has."""
     return _PART.sub(lambda found: f"{found['begin']}\n{parts[found['name']]()}\n\n{found['end']}", page)
 
 

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from holdfast.client.stream import ChatStream
     from holdfast.clock import Clock, Rng
     from holdfast.ledger.base import Ledger
+    from holdfast.providers.tokens import Count
     from holdfast.transport.base import Transport
 
 __all__ = ["SyncChatStream", "SyncClient"]

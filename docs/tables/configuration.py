@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from functools import partial
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated, Any, Final, get_args, get_origin
 
-from docs.tables.markdown import code, table
+from docs.tables.markdown import attribute_docs, code, table
 from docs.tables.meanings import MEANINGS
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from holdfast.config import schema
-from holdfast.engine.policy import Policy, Retry, Timeouts
+from holdfast.config.cost_protection import DEFAULTS
+from holdfast.config.defaults import GATES, gate_settings
+from holdfast.engine.policy import Idempotency, Policy, Retry, Timeouts
+from holdfast.money.rules import SCOPES, BudgetRule
 from holdfast.providers.catalog import PROVIDERS
 from holdfast.providers.prices import parse_overrides
+from holdfast.providers.tiers import TIERS
+from holdfast.resilience.bulkhead import BulkheadSettings
 
 if TYPE_CHECKING:
     from docs.tables.markdown import Parts
@@ -22,21 +29,49 @@ if TYPE_CHECKING:
 
 __all__ = ["PARTS", "TABLES"]
 
+_OVERALL: Final = {
+    # It is off until the number of places is set; then these hold.
+    name: getattr(BulkheadSettings(), name)
+    for name in ("max_queue", "max_wait_s")
+}
+
+_WARN_AT: Final = BudgetRule(name="any", limit_nano=0).warn_at
+
+
+def _gate(name: str) -> SimpleNamespace:
+    """The values of a policy before a target that hold while nobody sets them, as `holdfast explain` has them."""
+    built_in = gate_settings(schema.Document(), name, None, None)
+    return SimpleNamespace(**{setting.name.partition(".")[2]: setting.value for setting in built_in})
+
+
 TABLES: Final[dict[str, tuple[type[BaseModel], tuple[Any, ...]]]] = {
     # The heading, the model, and where the built-in values are that hold while the file sets none.
     "gateway": (schema.Gateway, ()),
     "gateway.log": (schema.Log, ()),
     "ledger": (schema.Ledger, ()),
+    "redis": (schema.Redis, ()),
     "timeouts": (schema.RouteTimeoutsTable, (Timeouts(), Policy())),
-    "retry": (schema.RouteRetryTable, (Retry(), Policy())),
+    "retry": (schema.RouteRetryTable, (Retry(), Policy(), _gate("budget"))),
+    "breaker": (schema.BreakerTable, (_gate("breaker"),)),
+    "bulkhead": (schema.BulkheadTable, (_gate("bulkhead"),)),
+    "adaptive": (schema.AdaptiveTable, (_gate("adaptive"),)),
+    "hedge": (schema.HedgeTable, (_gate("hedge"),)),
+    "rate": (schema.RateTable, (_gate("rate"),)),
+    "idempotency": (schema.IdempotencyTable, (Idempotency(),)),
+    "overall": (schema.OverallTable, (SimpleNamespace(**_OVERALL),)),
+    "cost_protection": (schema.CostProtectionTable, (SimpleNamespace(**DEFAULTS),)),
+    "sessions": (schema.SessionsTable, ()),
     "outbound": (schema.OutboundTable, ()),
     "providers.NAME": (schema.ProviderTable, ()),
     "providers.NAME.deployments": (schema.DeploymentTable, ()),
     "routes.NAME": (schema.RouteTable, (Policy(),)),
     "routes.NAME.targets": (schema.TargetTable, ()),
     "keys.NAME": (schema.KeyTable, ()),
+    "keys.NAME.providers.PROVIDER": (schema.OwnKeyTable, ()),
+    "budgets.NAME": (schema.BudgetTable, (SimpleNamespace(warn_at=_WARN_AT),)),
+    "models.NAME": (schema.ModelTable, ()),
+    "pricing": (schema.PricingTable, ()),
 }
-
 
 _BY_HAND: Final = {
     # What is read together with other tables, and so has no range of its own.
@@ -44,8 +79,15 @@ _BY_HAND: Final = {
     "routes.NAME.targets": 'list of `"provider/model"`, [tables](#routesnametargets), and lists of them',
     "routes.NAME.targets.target": '`"provider/model"`',
     "keys.NAME.routes": "list of names of routes",
+    "keys.NAME.providers": "tables by provider",
+    "budgets.NAME.scope": ", ".join(f'`"{scope}"`' for scope in SCOPES if scope != "tag")
+    + ' or `"tag:NAME"`',
 }
-_DEFAULTS: Final = {"routes.NAME.drop": "[what is harmless](translations.md#what-cant-be-said)"}
+_DEFAULTS: Final = {
+    "routes.NAME.drop": "[what is harmless](translations.md#what-cant-be-said)",
+    "keys.NAME.own_keys_only": "that of `[gateway]`",
+    "budgets.NAME.window": '`"month"`; `"session"` where the scope is',
+}
 _CHANCE: Final = ", not a date or time"
 
 
@@ -61,10 +103,21 @@ def settings(name: str) -> str:
                 _BY_HAND.get(path) or values(_annotated(model, setting)),
                 _DEFAULTS.get(path)
                 or _default(field.get_default(call_default_factory=True), setting, builtin),
-                MEANINGS["configuration"][path],
+                _meaning(name, setting),
             )
         )
     return table(("setting", "value", "default", "meaning"), rows)
+
+
+def _meaning(name: str, setting: str) -> str:
+    """Our own words, or else those that stand under the policy's own setting."""
+    path = f"{name}.{setting}"
+    if (said := MEANINGS["configuration"].get(path)) is not None:
+        return said
+    for table_name, kind, prefix in GATES.values():
+        if table_name == name:
+            return attribute_docs(kind)[setting.removeprefix(prefix)]
+    raise KeyError(path)
 
 
 def values(kind: Any) -> str:
@@ -106,7 +159,7 @@ def _default(value: Any, setting: str, builtin: tuple[Any, ...]) -> str:
         return "none"
     if isinstance(value, (tuple, dict, frozenset, BaseModel)):
         return "" if value else "empty"
-    return code(value) if isinstance(value, (str, int, float)) else "required"
+    return code(value) if isinstance(value, (str, int, float, Decimal)) else "required"
 
 
 def known() -> str:
@@ -150,6 +203,8 @@ def prices() -> str:
     _, problems = parse_overrides({"m": {"?": 1}})
     kinds = problems[0].partition("known are ")[2].partition(", each with")[0].split(", ")
     rows = [(f"`{kind}_per_1m`, `{kind}_per_1k`", MEANINGS["prices"][kind]) for kind in kinds]
+    others = ("per_request_usd", "per_web_search_usd", "above", *TIERS)
+    rows += [(f"`{name}`", MEANINGS["prices"][name]) for name in others]
     return table(("setting", "dollars for"), rows)
 
 

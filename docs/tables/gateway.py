@@ -64,11 +64,19 @@ def error_table() -> str:
 
 def endpoints() -> str:
     rows = [
-        (f"`{method.upper()} {path}`", said["summary"], "no" if said.get("security") == [{}] else "yes")
+        (f"`{method.upper()} {path}`", said["summary"], _key_for(said))
         for path, methods in openapi(__version__)["paths"].items()
         for method, said in methods.items()
     ]
     return table(("endpoint", "what", "needs a key where keys are needed"), rows)
+
+
+def _key_for(said: Mapping[str, Any]) -> str:
+    """What an operation asks of who calls it, where the gateway has keys."""
+    ways = {way for ways in said.get("security", [{"bearer": []}]) for way in ways}
+    if not ways:
+        return "no"
+    return "[the admin key](#admin)" if "admin" in ways else "yes"
 
 
 def answer_headers() -> str:

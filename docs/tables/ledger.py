@@ -14,13 +14,31 @@ from docs.tables.meanings import MEANINGS
 from holdfast.ledger.base import LedgerHealth
 from holdfast.ledger.entry import AttemptRow, End, Intent, Record
 from holdfast.ledger.migrate import shipped
+from holdfast.ledger.verify import RULES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from docs.tables.markdown import Parts
 
-__all__ = ["PARTS", "columns"]
+__all__ = ["PARTS", "TABLES", "columns"]
+
+TABLES: Final = (
+    "requests",
+    "attempts",
+    "idempotency",
+    "spend",
+    "sessions",
+    "blocks",
+    "keys",
+    "key_texts",
+    "provider_keys",
+    "owners",
+    "secrets",
+    "pruned",
+    "migrations",
+)
+"""In the order of the page."""
 
 _FIELD: Final = {
     # Columns that are named otherwise than the field they hold.
@@ -76,7 +94,32 @@ def health() -> str:
     )
 
 
+def rules() -> str:
+    """What ``holdfast ledger verify`` looks for, in its order."""
+    first = [("database", "SQLite's own integrity check finds nothing damaged"), ("accepted", _ACCEPTED)]
+    told = [(rule.name, rule.holds + (" (repair mends it)" if rule.mend else "")) for rule in RULES]
+    return table(
+        ("rule", "what holds"), [(f"`{name}`", _capital(said)) for name, said in (*first, *told, *_LAST)]
+    )
+
+
+_ACCEPTED: Final = "accepted = ok + failed + cancelled + unknown + in flight"
+_LAST: Final = (
+    ("spend", "nothing was spent that is less than nothing"),
+    (
+        "spend-sums",
+        "what was spent of each budget is what its requests were charged, as far as they are kept",
+    ),
+    ("expired", "says how many rows wait to be cleared away; never wrong"),
+    (
+        "counters",
+        "with `--gateway`: what gateways have counted since their start is what the ledger has of them",
+    ),
+)
+
+
 PARTS: Parts = {
-    **{f"schema-{name}": partial(schema, name) for name in ("requests", "attempts", "owners", "migrations")},
+    **{f"schema-{name}": partial(schema, name) for name in TABLES},
     "ledger-health": health,
+    "ledger-rules": rules,
 }

@@ -12,6 +12,7 @@ import subprocess
 import tomllib
 from contextlib import chdir, closing
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
 
 import hypothesis
 import pytest
@@ -19,10 +20,15 @@ import typer.main
 from tests.docs.pages import ROOT, Block, blocks, text_of
 from tests.support.gateway import document_of, run_gateway
 
+from holdfast import __version__
 from holdfast.chaos import ChaosConfig, run_chaos
 from holdfast.cli.commands import app
 from holdfast.clock import SystemClock
 from holdfast.config import check
+from holdfast.gateway.admin import PATHS as ADMIN
+from holdfast.gateway.admin_keys import OPERATIONS, is_keys
+from holdfast.gateway.key_forms import Changes, NewKey, Rotation, limits_of, read_form
+from holdfast.gateway.openapi import openapi
 from holdfast.ledger import migrate
 
 if TYPE_CHECKING:
@@ -85,7 +91,8 @@ def test_configurations_pass(block: Block, tmp_path: Path):
         return
     file = tmp_path / "holdfast.toml"
     file.write_text(block.text)
-    assert not check(file, {"OPENAI_API_KEY": "sk-x"}, at_ns=NOW_NS).problems
+    names = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "ACME_OPENAI_KEY", "ACME_AZURE_KEY")
+    assert not check(file, dict.fromkeys(names, "sk-x"), at_ns=NOW_NS).problems
 
 
 def test_a_wrong_configuration_would_not_pass(tmp_path: Path):
@@ -132,6 +139,17 @@ def test_a_wrong_command_would_not_parse(words):
 
 def parse_curl(words: list[str]) -> None:
     url = next(word for word in words if word.startswith("http://"))
+    if url.startswith(f"{GATEWAY}/admin/"):
+        asked = urlsplit(url)
+        if is_keys(asked.path):
+            parse_keys(words, asked.path, asked.query)
+            return
+        if asked.path in ADMIN:
+            assert set(parse_qs(asked.query)) <= set(ADMIN[asked.path])
+            return
+        method = words[words.index("-X") + 1] if "-X" in words else "GET"
+        assert method.lower() in openapi(__version__)["paths"][asked.path], url
+        return
     assert re.fullmatch(r"http://127\.0\.0\.1:(8401|8080)/(v1/chat/completions|admin/(journal|config))", url)
     if "-d" in words:
         sent = json.loads(words[words.index("-d") + 1])
@@ -139,6 +157,18 @@ def parse_curl(words: list[str]) -> None:
             ChaosConfig().merged(sent)
         else:
             assert sent["messages"]
+
+
+def parse_keys(words: list[str], path: str, query: str) -> None:
+    """A call of ``/admin/keys`` as the gateway would take it."""
+    method = words[words.index("-X") + 1] if "-X" in words else "POST" if "-d" in words else "GET"
+    operation = OPERATIONS[method, re.sub("^/admin/keys/[a-z]+", "/admin/keys/{name}", path)]
+    assert set(parse_qs(query)) <= set(operation.query)
+    form = {"NewKey": NewKey, "KeyChanges": Changes, "KeyRotation": Rotation}.get(operation.form)
+    if form is not None:
+        sent: Any = read_form(words[words.index("-d") + 1].encode(), form)
+        if isinstance(sent, Changes):
+            limits_of(sent, NOW_NS)
 
 
 @each("sql")

@@ -8,9 +8,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import select
 import signal
 import subprocess
 import sys
+import time
 from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
@@ -110,7 +112,7 @@ class Serving:
 
 @contextmanager
 def serving(folder: Path, *arguments: str | Path, env: Mapping[str, str] | None = None) -> Iterator[Serving]:
-    """``holdfast serve`` on a free port, once it has said everything; killed at the end of the block."""
+    """``holdfast serve`` on a free port, once it has said everything; killed at the end of the block, with its workers."""
     errors = folder / f"stderr-{len(list(folder.glob('stderr-*')))}.log"
     with errors.open("w") as file:
         process = subprocess.Popen(
@@ -132,7 +134,17 @@ def serving(folder: Path, *arguments: str | Path, env: Mapping[str, str] | None 
     finally:
         process.kill()
         process.wait(WAIT_S)
-        process.stdout.close()
+        with process.stdout:
+            _outlived(process.stdout.fileno())
+
+
+def _outlived(pipe: int) -> None:
+    """Waits for the workers of a killed supervisor, who end by themselves: the last process of all closes the pipe."""
+    by = time.monotonic() + WAIT_S
+    while select.select([pipe], [], [], max(0.0, by - time.monotonic()))[0]:
+        if not os.read(pipe, 65_536):
+            return
+    raise AssertionError("a worker lives on without its supervisor")
 
 
 def pasted(line: str, folder: Path) -> str:

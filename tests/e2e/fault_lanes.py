@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tests.e2e.fault_rows import BAD, Pair, broken, limited, once, passed_on, retried
+from tests.e2e.fault_rows import BAD, Pair, broken, fine, limited, once, passed_on, retried
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -130,15 +130,18 @@ _READERS = {"anthropic": _anthropic, "gemini": _gemini}
 def _events(body: bytes, *, named: bool) -> list[Any]:
     """The data of each event, on one line or more, that end with CR LF at Google; nobody's stream ends inside a frame.
 
-    ``named``: Anthropic's SDK passes over events without a name.
+    ``named``: Anthropic's SDK passes over events without their own name.
     """
     text = body.decode().replace("\r\n", "\n")
     assert text.endswith("\n\n"), f"the stream ends inside a frame: {text[-80:]!r}"
     values = []
     for lines in (frame.split("\n") for frame in text.split("\n\n")):
         data = [line.removeprefix("data:") for line in lines if line.startswith("data:")]
-        if data and (not named or any(line.startswith("event:") for line in lines)):
-            values.append(json.loads("\n".join(data)))
+        if not data:
+            continue
+        value = json.loads("\n".join(data))
+        if not named or f"event: {value['type']}" in lines:
+            values.append(value)
     return values
 
 
@@ -148,6 +151,8 @@ ELSEWHERE: Mapping[tuple[str, str], Pair | None] = {
     # Anthropic says the id and the model once: whoever says them again begins a second message.
     ("anthropic", "id changes"): broken(*BAD),
     ("anthropic", "model changes"): broken(*BAD),
+    # Its counts come with the stop reason, in an event that says nothing of them where they are null.
+    ("anthropic", "usage: null, streamed"): fine(usage="none"),
     # An answer of no blocks is one, and it has its stop reason.
     ("anthropic", "plain without a choice"): None,
     # And says only in words, which nobody should parse, that it was the prompt's length or its content.
@@ -164,6 +169,7 @@ ELSEWHERE: Mapping[tuple[str, str], Pair | None] = {
     ("gemini", "error event at 0, policy"): None,
     # A count that is null reads as zero there, as the format's defaults have it.
     ("gemini", "usage: null"): None,
+    ("gemini", "usage: null, streamed"): None,
     # Its 429 says in its body when to come again: 20 s, unless the script says otherwise.
     ("gemini", "429"): _LATER,
     ("gemini", "429, nonsense"): _LATER,

@@ -229,7 +229,8 @@ def test_after_kill_9_repair_closes_what_was_open_and_says_what(tmp_path: Path) 
         repaired = holdfast_json(tmp_path, "ledger", "repair")
     assert repaired["closed"] == 1
     assert [(r["id"], r["state"]) for r in repaired["requests"]] == [(stream.id, "unknown")]
-    assert holdfast_json(tmp_path, "ledger", "repair") == {"closed": 0, "requests": []}
+    again = holdfast_json(tmp_path, "ledger", "repair")
+    assert (again["closed"], again["requests"]) == (0, [])
 
 
 def test_a_second_one_on_the_same_ledger_is_refused_and_told_who_has_it(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from tests.support.gateway import Running, document_of, run_gateway
 from tests.support.http import Client, chat, request_bytes
 from tests.support.joined import bill_of
+from tests.support.stalls import Stalls
 
 from holdfast.chaos import Chaos, ChaosConfig, run_chaos
 
@@ -112,12 +113,14 @@ def _is_of(entry, phase: Phase) -> bool:
 
 @pytest.mark.parametrize("phase", PHASES, ids=lambda phase: phase.key)
 def test_the_provider_is_let_go(phase: Phase, chaos: Chaos, gateway: Running) -> None:
-    left = asyncio.run(_ask_and_leave(gateway.port, phase, chaos))
-    entries = chaos.wait_for(lambda entries: all(e.end for e in entries if _is_of(e, phase)))
+    with Stalls() as stalls:
+        left = asyncio.run(_ask_and_leave(gateway.port, phase, chaos))
+        entries = chaos.wait_for(lambda entries: all(e.end for e in entries if _is_of(e, phase)))
+        stood_s = stalls.since(left)
     last = [entry for entry in entries if _is_of(entry, phase)][-1]
     assert last.end == "client_left"
     assert last.client_closed_ns is not None
-    assert last.client_closed_ns / 1e9 - left < WITHIN_S
+    assert last.client_closed_ns / 1e9 - left - stood_s < WITHIN_S
     end = gateway.record(gateway.end_of(phase.key).id).end
     assert end is not None
     assert end.state == "cancelled"

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.support.gateway import document_of, run_gateway
+from tests.support.gateway import FREE_RETRIES, document_of, run_gateway
 from tests.support.http import Answer, ask, chat
 from tests.support.joined import Joined, check_ledger
+from tests.support.stalls import undisturbed
 
 from holdfast.chaos import ChaosConfig, run_chaos
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from pathlib import Path
 
 TOTAL_S = 0.7
 LATE_S = 0.25  # promised are 50 ms, which virtual time proves; this machine may be busy
@@ -51,16 +52,20 @@ CASES = [
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Joined]]:
+def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Joined]:
+    return undisturbed(lambda: measured(tmp_path_factory.mktemp("deadline")))
+
+
+def measured(folder: Path) -> dict[str, Joined]:
     scripts = {f"{case.key}.1": case.first for case in CASES}
     scripts |= {f"{case.key}.2": case.second for case in CASES if case.second}
     with run_chaos(ChaosConfig(scripts=scripts)) as chaos:
         document = document_of(
             chaos.base_url,
-            tmp_path_factory.mktemp("deadline") / "ledger.db",
+            folder / "ledger.db",
             models=[f"{case.key}.{i}" for case in CASES for i in (1, 2)],
             timeouts={"first_token_s": 0.5, "answer_s": 0.5, "idle_s": 0.6, "total_s": TOTAL_S},
-            retry={"max_retries": 5, "base_s": 0.01, "max_s": 2, "jitter": 0},
+            retry={"max_retries": 5, "base_s": 0.01, "max_s": 2, "jitter": 0, **FREE_RETRIES},
             routes={
                 case.key: {"targets": [f"one/{case.key}.1", *([f"two/{case.key}.2"] if case.second else [])]}
                 for case in CASES
@@ -80,14 +85,14 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Join
             journal = chaos.wait_for(lambda entries: all(entry.end for entry in entries))
             records = gateway.records()
             gateway.no_traceback()
-            yield {
-                case.key: Joined(
-                    answer,
-                    [entry for entry in journal if (entry.model or "").rpartition(".")[0] == case.key],
-                    records[answer.id],
-                )
-                for case, answer in zip(CASES, answers, strict=True)
-            }
+    return {
+        case.key: Joined(
+            answer,
+            [entry for entry in journal if (entry.model or "").rpartition(".")[0] == case.key],
+            records[answer.id],
+        )
+        for case, answer in zip(CASES, answers, strict=True)
+    }
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.key)

@@ -76,6 +76,7 @@ def gateway(chaos: Chaos, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     )
     document["providers"] = six_providers(chaos.url)
     document["retry"] = {"max_retries": 0}
+    document["breaker"] = {"enabled": False}
     document["routes"] = {
         f"m-chain-{count}": {"targets": [failing(count, provider) for provider in SIX]}
         for count in range(len(SIX) + 1)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.e2e.fault_lanes import ELSEWHERE, LANES, Lane, heard, question
 from tests.e2e.fault_rows import BASE_S, MAX_S, PATIENCE_S, TABLE, TOKENS, TOTAL_S, Outcome
-from tests.support.gateway import CANARY, Running, document_of, run_gateway
+from tests.support.gateway import CANARY, FREE_RETRIES, Running, document_of, run_gateway
 from tests.support.http import Answer, ask
 from tests.support.joined import Joined, check_ledger
 
@@ -25,6 +25,8 @@ from holdfast.chaos import ChaosConfig, run_chaos
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+pytestmark = pytest.mark.timeout(600)  # all rows run in one fixture, and the machine may have other work
 
 AT_ONCE = 12
 VERSION = {"anthropic-version": "2023-06-01"}
@@ -106,7 +108,8 @@ def results(
             timeouts={
                 "first_token_s": PATIENCE_S, "answer_s": PATIENCE_S, "idle_s": PATIENCE_S, "total_s": TOTAL_S,
             },
-            retry={"base_s": BASE_S, "max_s": MAX_S, "jitter": 0},
+            retry={"base_s": BASE_S, "max_s": MAX_S, "jitter": 0, **FREE_RETRIES},
+            breaker={"enabled": False},
             routes={case.key: _route(case) for case in cases},
         )  # fmt: skip
         dead = f"http://127.0.0.1:{closed.getsockname()[1]}"

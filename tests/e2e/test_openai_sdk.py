@@ -11,7 +11,7 @@ import openai
 import pytest
 from openai import AsyncOpenAI, OpenAI
 from pydantic import BaseModel
-from tests.support.gateway import Running, document_of, run_gateway
+from tests.support.gateway import FREE_RETRIES, Running, document_of, run_gateway
 from tests.support.joined import numbered
 
 from holdfast.chaos import Chaos, ChaosConfig, Entry, run_chaos
@@ -67,7 +67,7 @@ def gateway(chaos: Chaos, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         tmp_path_factory.mktemp("sdk") / "ledger.db",
         models=SCRIPTS,
         timeouts={"total_s": 20},
-        retry={"base_s": 0.01, "max_s": 0.05, "jitter": 0},
+        retry={"base_s": 0.01, "max_s": 0.05, "jitter": 0, **FREE_RETRIES},
         routes={name: {"targets": [f"one/{name}"]} for name in SCRIPTS},
     )
     with run_gateway(document) as running:

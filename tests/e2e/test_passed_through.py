@@ -252,10 +252,3 @@ class TestCounting:
         script(one, "/v1beta/models/g:countTokens", json_answer({"totalTokens": 7}))
         assert google.models.count_tokens(model="counting", contents="hi").total_tokens == 7
         assert the_record(gateway).cost_usd == 0
-
-    def test_without_one_it_is_a_501_that_says_so(self, claude, one) -> None:
-        with pytest.raises(anthropic.APIStatusError, match="counts tokens") as caught:
-            claude.messages.count_tokens(model="chat", messages=[{"role": "user", "content": "hi"}])
-        assert caught.value.status_code == 501
-        assert caught.value.body["type"] == "error"  # type: ignore[index]  # the SDK types it as object
-        assert one.requests == []

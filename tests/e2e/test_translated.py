@@ -40,6 +40,10 @@ def gateway(chaos: Chaos, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         "auth": "none",
         "unsupported": ["image", "seed"],
     }
+    document["providers"]["older"] = {
+        **document["providers"]["blind"],
+        "unsupported": ["max_completion_tokens", "seed"],
+    }
     document["routes"] = {
         "seeded": {"targets": ["anthropic/m-text", "openai/m-text"]},
         "unsayable": {"targets": ["anthropic/m-text", "anthropic/m-down"]},
@@ -51,6 +55,7 @@ def gateway(chaos: Chaos, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
             "set": {"temperature": 0.25, "max_tokens": 33, "stop": ["END"]},
         },
         "blind-first": {"targets": ["blind/m-text", "openai/m-text"]},
+        "older": {"targets": ["older/m-text"], "drop": ["seed"]},
         "seedless-blind": {"targets": ["blind/m-text"], "drop": ["seed"]},
         "down-then-unsayable": {"targets": ["openai/m-down", "anthropic/m-text"]},
     }
@@ -160,6 +165,17 @@ def test_an_unsupported_parameter_may_be_dropped(gateway, chaos) -> None:
     answer = chat(gateway, "seedless-blind", seed=7)
     assert (answer.status, answer.headers["x-holdfast-dropped"]) == (200, "seed")
     assert b"seed" not in chaos.journal()[0].body
+
+
+@pytest.mark.parametrize("more", [{}, {"seed": 7}, {"max_tokens": 5}])
+def test_the_output_limit_goes_by_the_name_that_the_provider_has_for_it(gateway, chaos, more) -> None:
+    """That takes nobody's permission: nothing is left out."""
+    answer = chat(gateway, "older", max_completion_tokens=9, **more)
+    assert answer.status == 200
+    assert answer.headers.get("x-holdfast-dropped") == ("seed" if "seed" in more else None)
+    sent = json.loads(chaos.journal()[0].body)
+    assert sent["max_tokens"] == 9, "the larger of both, which is what was set aside"
+    assert "max_completion_tokens" not in sent
 
 
 def test_what_the_route_permits_is_left_out_and_told(gateway, chaos) -> None:

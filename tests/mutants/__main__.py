@@ -1,69 +1,69 @@
-"""``python -m tests.mutants``: applies each mutant to a copy of the source and runs the test that must fail on it.
+"""``python -m tests.mutants``: takes each guard out in turn, and says which test noticed.
 
-Arguments choose mutants by words of their names; none: all of them. ``JOBS`` sets how many run at a time.
+``JOBS`` (2 unless set) says how many run at a time. The exit status is 0 if all were killed, 1 if some weren't, and 2 if
+the question was wrong or the tests fail without any mutant.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import os
-import shutil
-import subprocess
 import sys
-import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from functools import partial
+from typing import TYPE_CHECKING
 
-from tests.mutants.table import MUTANTS, Mutant
+from tests.mutants.draw import drawn, today
+from tests.mutants.every import MUTANTS
+from tests.mutants.kill import kill, run, snapshot
 
-ROOT = Path(__file__).parents[2]
-SOURCE = ROOT / "src" / "holdfast"
-FAILED = 1  # pytest's exit status where tests ran and some failed; 0 is a survivor, all else a broken run
-TIMEOUT_S = 60
-
-
-def _pytest(source: Path, *tests: str) -> subprocess.CompletedProcess[str]:
-    """Runs ``tests`` against the package in ``source``."""
-    # A check of its own: were the installed package imported instead, every mutant would seem to survive.
-    check = f"import holdfast, sys; sys.exit(not holdfast.__file__.startswith({str(source)!r}))"
-    env = {**os.environ, "PYTHONPATH": f"{source}{os.pathsep}{ROOT}", "PYTHONDONTWRITEBYTECODE": "1"}
-    env["HYPOTHESIS_PROFILE"] = "ci"
-    subprocess.run([sys.executable, "-c", check], cwd=ROOT, env=env, check=True)
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-x",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        f"--timeout={TIMEOUT_S}",
-        *tests,
-    ]
-    return subprocess.run(command, cwd=ROOT, env=env, check=False, capture_output=True, text=True)
+if TYPE_CHECKING:
+    from tests.mutants.kill import Verdict
+    from tests.mutants.mutant import Mutant
 
 
-def _problem(mutant: Mutant) -> str | None:
-    """Why the mutant wasn't killed; None: it was."""
-    text = (SOURCE / mutant.file).read_text(encoding="utf-8")
-    if (count := text.count(mutant.old)) != 1:
-        return f"the text to change is {count} times in {mutant.file}: the table is out of date"
-    with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
-        source = Path(folder)
-        shutil.copytree(SOURCE, source / "holdfast", ignore=shutil.ignore_patterns("__pycache__"))
-        (source / "holdfast" / mutant.file).write_text(text.replace(mutant.old, mutant.new), encoding="utf-8")
-        done = _pytest(source, mutant.test)
-    if done.returncode == FAILED:
-        return None
-    if done.returncode == 0:
-        return f"survived {mutant.test}"
-    said = (done.stdout + done.stderr)[-3000:]
-    return f"{mutant.test} could not be run (pytest ended with {done.returncode}):\n{said}"
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.mutants", description="Takes each guard out in turn: a test must notice."
+    )
+    parser.add_argument("words", nargs="*", help="only those with all of these words in their names")
+    parser.add_argument(
+        "--sample", type=int, metavar="N", help="only N of them, others each day, by and by all"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=today(), help="whose turn it is (default: the number of the day)"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object a line, for machines")
+    return parser.parse_args()
 
 
-def _timed(mutant: Mutant) -> tuple[str | None, float]:
-    started = time.monotonic()
-    return _problem(mutant), time.monotonic() - started
+def _chosen(arguments: argparse.Namespace) -> list[Mutant]:
+    named = [m for m in MUTANTS if all(word.lower() in m.name.lower() for word in arguments.words)]
+    return named if arguments.sample is None else drawn(named, arguments.sample, arguments.seed)
+
+
+def _as_json(verdict: Verdict) -> str:
+    mutant = verdict.mutant
+    told = {
+        "name": mutant.name,
+        "promises": mutant.ids,
+        "file": mutant.file,
+        "test": mutant.test,
+        "killed": verdict.killed,
+        "by": verdict.by,
+        "why_not": verdict.why_not,
+        "seconds": round(verdict.seconds, 2),
+    }
+    return json.dumps(told, ensure_ascii=False)
+
+
+def _as_text(verdict: Verdict) -> str:
+    mutant = verdict.mutant
+    word = "killed" if verdict.killed else "SURVIVED"
+    line = f"{word:8} {verdict.seconds:5.1f} s  {', '.join(mutant.ids) or '–':8}  {mutant.what}\n"
+    return f"{line}{'':18}  {verdict.by or verdict.why_not}"
 
 
 def _say(line: str) -> None:
@@ -71,25 +71,31 @@ def _say(line: str) -> None:
     sys.stdout.flush()
 
 
-def main(words: list[str]) -> int:
-    chosen = [mutant for mutant in MUTANTS if all(word.lower() in mutant.name.lower() for word in words)]
+def main() -> int:
+    arguments = _arguments()
+    chosen = _chosen(arguments)
     if not chosen:
-        _say(f"no mutant is called {' '.join(words)!r}")
+        sys.stderr.write(f"no mutant is called {' '.join(arguments.words)!r}\n")
         return 2
-    whole = _pytest(SOURCE.parent, *sorted({mutant.test for mutant in chosen}))
-    if whole.returncode != 0:
-        _say(f"without mutants the tests must pass, and don't:\n{whole.stdout[-4000:]}")
-        return 2
-    problems = 0
-    with ThreadPoolExecutor(int(os.environ.get("JOBS", "2"))) as pool:
-        for mutant, (problem, seconds) in zip(chosen, pool.map(_timed, chosen), strict=True):
-            _say(f"{'killed  ' if problem is None else 'SURVIVED'} {seconds:5.1f} s  {mutant.name}")
-            if problem is not None:
-                _say(f"         {problem}")
-                problems += 1
-    _say(f"{len(chosen) - problems} of {len(chosen)} mutants killed")
-    return 1 if problems else 0
+    jobs = int(os.environ.get("JOBS", "2"))
+    started = time.monotonic()
+    with snapshot() as package, ThreadPoolExecutor(jobs) as pool:
+        status, said = run(package, f"--numprocesses={jobs}", *sorted({mutant.test for mutant in chosen}))
+        if status != 0:
+            sys.stderr.write(f"without mutants the tests must pass, and don't:\n{said[-4000:]}\n")
+            return 2
+        survivors = []
+        for verdict in pool.map(partial(kill, package=package), chosen):
+            _say(_as_json(verdict) if arguments.json else _as_text(verdict))
+            if not verdict.killed:
+                survivors.append(verdict)
+    if not arguments.json:
+        for verdict in survivors:  # once more where they are seen: the list is long
+            _say(_as_text(verdict))
+        took = time.monotonic() - started
+        _say(f"{len(chosen) - len(survivors)} of {len(chosen)} mutants killed in {took:.0f} s")
+    return 1 if survivors else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

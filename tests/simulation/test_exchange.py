@@ -24,9 +24,10 @@ from tests.simulation.chat_wire import (
 )
 from tests.simulation.world import Outcome, World, converse
 
-from holdfast.engine.attempt import Limits
+from holdfast.engine.call import Limits
 from holdfast.engine.policy import Policy, Retry, Timeouts
 from holdfast.errors import AuthRefused, LedgerUnavailable, RequestRefused, TargetsFailed
+from holdfast.providers.tokens.bounds import bound_input_tokens
 from holdfast.testing.memory_transport import Reply
 from holdfast.testing.virtual_time import VirtualClock, run_virtual
 
@@ -268,6 +269,11 @@ def test_a_comment_for_every_fifteen_seconds_of_silence():
 # Bills.
 
 
+def most_input(body: bytes) -> int:
+    """Its bytes, what we may add to them, and what a provider that nobody knows may add to a request of one message."""
+    return len(body) + 256 + bound_input_tokens(0, "a", "m", tools=0, messages=2)
+
+
 def test_usage_is_exact_whatever_became_of_the_attempt():
     outcome, _ = ask({"a": [speaks(chunk("a"), usage_chunk(100, 7), gap_s=0.1, ending="reset")]}, retry=ONCE)
     (row,) = outcome.rows
@@ -296,14 +302,14 @@ def test_what_cannot_be_known_counts_at_its_bound_and_a_refusal_at_nothing(reply
     outcome, _ = ask({"a": [reply]}, body, retry=ONCE, timeouts=Timeouts(first_token_s=3.0))
     (row,) = outcome.rows
     assert row.billed == billed
-    assert row.cost_nano == (len(body) * 2_000 + 40 * 8_000 if billed == "bound" else 0)
-    assert outcome.record.intent.bound_nano == len(body) * 2_000 + 40 * 8_000
+    assert row.cost_nano == (most_input(body) * 2_000 + 40 * 8_000 if billed == "bound" else 0)
+    assert outcome.record.intent.bound_nano == most_input(body) * 2_000 + 40 * 8_000
 
 
 def test_the_bound_covers_every_choice_and_the_dearest_target():
     body = request(max_tokens=40, n=3)
     outcome, _ = ask({"a": [refuses(400)], "b": []}, body)
-    assert outcome.record.intent.bound_nano == len(body) * 3_000 + 3 * 40 * 12_000
+    assert outcome.record.intent.bound_nano == most_input(body) * 3_000 + 3 * 40 * 12_000
 
 
 def test_an_unknown_price_is_null_and_never_another_models():
@@ -429,3 +435,37 @@ def test_delivered_bytes_are_what_was_handed_out():
         assert len(outcome.body) - outcome.end.delivered_bytes <= 200, (
             "but for the last comment, which tells its cost"
         )
+
+
+class TestFinishedWithoutContent:
+    """ST5: whatever fails before content is a real status, also after a finish reason."""
+
+    EMPTY = (chunk(role="assistant"), chunk(finish="stop"))
+
+    def test_content_after_the_finish_reason_is_a_failure_of_the_target(self):
+        outcome, _ = ask(
+            {"a": [speaks(*self.EMPTY, chunk("late"), DONE, gap_s=0.1)], "b": [speaks(*stream("b"))]},
+            retry=ONCE,
+        )
+        assert outcome.error is None
+        assert outcome.heard.text == "b"
+        assert outcome.tried == [("a", "bad_answer"), ("b", "ok")]
+
+    def test_alone_it_is_an_honest_status(self):
+        outcome, _ = ask({"a": [speaks(*self.EMPTY, chunk("late"), DONE, gap_s=0.1)]}, retry=ONCE)
+        assert isinstance(outcome.error, TargetsFailed)
+        assert outcome.error.status == 502
+
+    @pytest.mark.parametrize("ending", ["complete", "reset"])
+    def test_an_empty_answer_is_whole(self, ending):
+        outcome, _ = ask({"a": [speaks(*self.EMPTY, gap_s=0.1, ending=ending)]}, retry=ONCE)
+        assert outcome.end.state == "ok"
+        assert outcome.heard.text == ""
+        assert outcome.heard.finishes == {0: ["stop"]}
+
+    def test_its_end_marker_is_waited_for_as_long_as_any_other(self):
+        outcome, _ = ask(
+            {"a": [speaks(*self.EMPTY, DONE, gap_s=20.0)]}, retry=ONCE, timeouts=Timeouts(first_token_s=90.0)
+        )
+        assert outcome.end.state == "ok"
+        assert outcome.took_s == pytest.approx(25.0, abs=0.1)

@@ -20,6 +20,8 @@ ONCE = Retry(max_retries=0, jitter=0.0)
 class Taken:
     """Counts what was given out and what came back, as tickets or as permits."""
 
+    rate = None
+
     def __init__(self, refusing: tuple[str, ...] = (), slow_s: float = 0.0) -> None:
         self.given = 0
         self.back: list[object] = []
@@ -33,7 +35,7 @@ class Taken:
         self.given += 1
         return self
 
-    async def enter(self, target, *, deadline):
+    async def enter(self, target, call, *, first, deadline):
         assert deadline > 0
         await asyncio.sleep(self.slow_s)
         if target.provider in self.refusing:
@@ -44,7 +46,18 @@ class Taken:
     def settle(self, end) -> None:
         self.back.append(end)
 
-    def leave(self, error) -> None:
+    def may_retry(self, target) -> bool:
+        return True
+
+    def hedge_after(self, target) -> None: ...
+
+    def hedge_won(self, target) -> None: ...
+
+    def heard(self, header, *, refused) -> None: ...
+
+    def progressed(self) -> None: ...
+
+    def leave(self, error, usage) -> None:
         self.back.append(error)
 
 
@@ -145,5 +158,21 @@ def test_everything_comes_back_once_whoever_leaves_when(name, leaves_at):
         assert len(admission.back) == admission.given
         assert admission.back == here.told.ends
         here.assert_quiet()
+
+    run_virtual(main)
+
+
+def test_a_wait_for_a_place_that_takes_all_the_time_sends_nothing():
+    """DL1: a gate that lets an attempt in at the deadline lets it in too late."""
+
+    async def main(clock):
+        gate = Taken(slow_s=5.0)
+        here = world(clock, {"a": [speaks(*stream("a"))]}, gate=gate, policy=Policy(total_s=5.0))
+        outcome = await here.ask()
+        assert isinstance(outcome.error, TargetsFailed)
+        assert outcome.error.status == 504
+        assert here.arrivals("a") == []
+        assert outcome.rows == ()
+        assert gate.given == len(gate.back) == 1
 
     run_virtual(main)

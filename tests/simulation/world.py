@@ -23,10 +23,9 @@ from tests.simulation.chat_wire import Heard, hear, request
 
 from holdfast.clock import new_id
 from holdfast.dialects.openai_chat import OpenAIChat
-from holdfast.engine.attempt import Limits
+from holdfast.engine.call import Call, Limits
 from holdfast.engine.endpoint import Endpoint
 from holdfast.engine.engine import Engine
-from holdfast.engine.exchange import Call, Exchange
 from holdfast.engine.policy import Policy, Retry, Target, Timeouts
 from holdfast.engine.route import Resolved
 from holdfast.errors import HoldfastError
@@ -37,6 +36,7 @@ from holdfast.testing.memory_transport import MemoryTransport, Reply
 from holdfast.transport.base import Origin, Outgoing
 
 if TYPE_CHECKING:
+    from holdfast.engine.exchange import Exchange
     from holdfast.ledger.entry import AttemptRow, End, Intent, Record
     from holdfast.testing.virtual_time import VirtualClock
 

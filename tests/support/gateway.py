@@ -9,6 +9,7 @@ import threading
 import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -23,17 +24,19 @@ from holdfast.ledger.reader import LedgerReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Iterator
-    from pathlib import Path
 
     from holdfast.config import Config
     from holdfast.ledger.entry import AttemptRow, Counts, End, Intent, Record
 
-__all__ = ["CANARY", "PRICE_IN", "PRICE_OUT", "Running", "document_of", "run_gateway"]
+__all__ = ["CANARY", "FREE_RETRIES", "PRICE_IN", "PRICE_OUT", "Running", "document_of", "run_gateway"]
 
 CANARY = "sk-canary-5d1f0e8b7a"
 """The key that we send to providers: it may show up nowhere else."""
 PRICE_IN, PRICE_OUT = 1_000, 2_000
 """Nano-dollars per token, of every model that :func:`document_of` was told."""
+FREE_RETRIES = {"budget_ratio": 1, "budget_floor_per_s": 1_000}
+"""For ``retry``, and ``{"enabled": False}`` for ``breaker``: where each request is looked at alone, many of them fail, and
+what they have in common at a target must not matter."""
 
 
 def document_of(
@@ -113,6 +116,7 @@ class Running:
 
     config: Config
     path: Path
+    """Of the ledger's file, where it is one."""
     port: int
     loop: asyncio.AbstractEventLoop
     gateway: Gateway
@@ -204,12 +208,13 @@ def run_gateway(document: dict[str, Any]) -> Iterator[Running]:
         try:
             seen = _Watched(app.ledger)
             seen.changed, seen.intents, seen.rows, seen.ends = threading.Condition(), {}, [], {}
-            app.engine.observer = seen
+            seen.watch(app)
             gateway = Gateway(app, seen)
             loop, port = asyncio.get_running_loop(), listener.getsockname()[1]
 
-            def announce(_url: str) -> None:
-                made.append(Running(config, app.ledger.path, port, loop, gateway, app, server, seen, logs))
+            def announce(_url: str, _keyed: bool) -> None:
+                path = Path(config.ledger.path)
+                made.append(Running(config, path, port, loop, gateway, app, server, seen, logs))
                 up.set()
 
             server = _Server(gateway, config, announce)

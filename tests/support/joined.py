@@ -63,11 +63,12 @@ def bill_of(entry: Entry) -> int:
     return entry.usage.prompt_tokens * PRICE_IN + entry.usage.completion_tokens * PRICE_OUT
 
 
-def check_ledger(joined: Joined, *, usage: Literal["true", "false", "none"] = "true") -> None:
+def check_ledger(joined: Joined, *, usage: Literal["true", "false", "absurd", "none"] = "true") -> None:
     """Each attempt in the journal is one row, in order; money is exact where the provider told its usage, and never
     below what it billed elsewhere.
 
-    ``usage``: what the provider tells of it. A false one that could be true is written down as it was told.
+    ``usage``: what the provider tells of it. A false one that could be true is written down as it was told; one that can't
+    be (``absurd``) costs what nobody told would, and the row says why.
     """
     end = joined.record.end
     assert end is not None
@@ -75,22 +76,24 @@ def check_ledger(joined: Joined, *, usage: Literal["true", "false", "none"] = "t
     assert [row.model for row in reached] == [entry.model for entry in joined.entries]
     assert [row.number for row in joined.rows] == list(range(1, len(joined.rows) + 1))
     for row, entry in zip(reached, joined.entries, strict=True):
-        _check_row(row, entry, false=usage == "false")
+        _check_row(row, entry, told=usage)
     for row in joined.rows:
         if row.outcome in _UNSEEN:
             assert (row.billed, row.cost_nano) == ("none", 0)
     assert end.cost_nano == sum(row.cost_nano or 0 for row in joined.rows)
 
 
-def _check_row(row: AttemptRow, entry: Entry, *, false: bool) -> None:
+def _check_row(row: AttemptRow, entry: Entry, *, told: str) -> None:
     bill = bill_of(entry)
     assert row.cost_nano is not None, f"attempt {row.number} has no cost"
-    if row.usage is not None:
+    absurd = told == "absurd" and row.outcome == "ok"
+    assert (row.usage_flag is not None) == absurd
+    if row.usage is not None and not absurd:
         assert row.billed == "provider"
-        told = (row.usage.input_tokens or 0) * PRICE_IN + (row.usage.output_tokens or 0) * PRICE_OUT
-        assert row.cost_nano == told
-        if false:
-            assert told != bill
+        cost = (row.usage.input_tokens or 0) * PRICE_IN + (row.usage.output_tokens or 0) * PRICE_OUT
+        assert row.cost_nano == cost
+        if told == "false":
+            assert cost != bill
             return
         assert (row.usage.input_tokens, row.usage.output_tokens) == (
             entry.usage.prompt_tokens,

@@ -263,7 +263,7 @@ class Chat:
             reply.wait = ticket.wait
             return reply
         entry = attempt.entry
-        entry.rule, entry.faults, entry.skipped = "capacity", [], []
+        entry.rule = "capacity"
         # A draw of its own: the one of the attempt's script has decided already that it may ask for a place.
         step = self._beyond(capacity).step(1)
         step = step.chosen(self._config.seed, f"{entry.script_key}\0beyond", entry.attempt or 1)

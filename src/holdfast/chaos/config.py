@@ -117,10 +117,15 @@ class ChaosConfig(msgspec.Struct, frozen=True):
         return script
 
     def _check_capacity(self, name: str, capacity: Capacity | None) -> None:
-        if capacity is not None and len(self._check(f"{name}.beyond", capacity.beyond).steps) > 1:
-            raise ChaosError(
-                f"{name}.beyond: one step is for all who find the queue full, not a script of several"
-            )
+        if capacity is None:
+            return
+        first, *more = self._check(f"{name}.beyond", capacity.beyond).steps
+        if more:
+            raise ChaosError(f"{name}.beyond: one step is for all who find the queue full, not several")
+        if not all(
+            step.faults for step in (first, *(first.mix.alternatives if first.mix is not None else ()))
+        ):
+            raise ChaosError(f"{name}.beyond: a healthy answer is no refusal: name a status or a fault")
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -170,20 +169,18 @@ class ChaosServer:
             self._since = self.clock.now()
             self._follow_timeline()
 
-    def _follow_timeline(self, due: float = 0.0) -> None:
-        """Set what windows decide for everybody, and come back when the next one begins or ends (at ``due``)."""
+    def _follow_timeline(self) -> None:
+        """Set what windows decide for everybody, and come back when the next one begins or ends."""
         if self._next_change is not None:
             self._next_change.cancel()
             self._next_change = None
         if self._door is None:
             return
-        timeline = self._rules.timeline
-        now = max(self.now, due)  # a loop's timers may be early
+        timeline, now = self._rules.timeline, self.now
         self._places.set(timeline.capacity(now) or self.config.capacity)
         self._door.set(timeline.door(now))
         if (change := timeline.next_change(now)) is not None:
-            follow = partial(self._follow_timeline, change)
-            self._next_change = self.clock.call_at(self._since + change, follow)
+            self._next_change = self.clock.call_at(self._since + change, self._follow_timeline)
 
     # What connections call.
 

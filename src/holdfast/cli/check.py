@@ -16,14 +16,14 @@ def check(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The TOML file.")],
     *,
     as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON object: file, ok, problems, warnings.")
+        bool, typer.Option("--json", help="One JSON object: file, ok, problems, warnings, notes.")
     ] = False,
 ) -> None:
     """Say everything that is wrong with a configuration, without starting anything or opening a connection.
 
     All errors are listed at once, each with its path in the file and the nearest valid name; then
-    what is allowed but likely not meant. Variables (${OPENAI_API_KEY}) are filled in from this
-    environment; what they hold is never shown.
+    what is allowed but likely not meant, and what holds because of the environment. Variables
+    (${OPENAI_API_KEY}) are filled in from there; what they hold is never shown.
 
     \b
     Examples:
@@ -37,12 +37,22 @@ def check(
     report = check_config(file, environment(), at_ns=SystemClock().wall_ns())
     ok = not report.problems
     if as_json:
-        say_json({"file": str(file), "ok": ok, "problems": report.problems, "warnings": report.warnings})
+        say_json(
+            {
+                "file": str(file),
+                "ok": ok,
+                "problems": report.problems,
+                "warnings": report.warnings,
+                "notes": report.notes,
+            }
+        )
     else:
         for problem in report.problems:
             say(f"error    {clean(problem)}")
         for warning in report.warnings:
             say(f"warning  {clean(warning)}")
+        for note in report.notes:
+            say(f"note     {clean(note)}")
         say(
             f"{clean(str(file))}: {_count(len(report.problems), 'error') if not ok else 'good'}"
             + _also(report.warnings)

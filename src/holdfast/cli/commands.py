@@ -7,8 +7,24 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from holdfast import __version__
-from holdfast.cli import chaos, check, demo, explain, ledger, serve
+from holdfast import __version__, failpoints
+from holdfast.cli import (
+    budgets,
+    chaos,
+    check,
+    demo,
+    explain,
+    keys,
+    ledger,
+    prices,
+    provider_keys,
+    reload,
+    serve,
+    sessions,
+    targets,
+    tokens,
+)
+from holdfast.cli.environment import environment
 from holdfast.cli.output import complain
 from holdfast.errors import HoldfastError
 
@@ -26,7 +42,15 @@ app.command()(serve.serve)
 app.command()(demo.demo)
 app.command()(check.check)
 app.command()(explain.explain)
+app.command()(targets.targets)
+app.command()(budgets.budgets)
+app.command()(reload.reload)
+app.add_typer(sessions.app, name="sessions")
+keys.app.add_typer(provider_keys.app, name="provider")
+app.add_typer(keys.app, name="keys")
 app.add_typer(ledger.app, name="ledger")
+app.add_typer(prices.app, name="prices")
+app.add_typer(tokens.app, name="tokens")
 app.add_typer(chaos.app, name="chaos")
 
 
@@ -63,6 +87,7 @@ def run(arguments: Sequence[str] | None = None) -> NoReturn:
         if isinstance(stream, TextIOWrapper):  # a terminal that can't show a character shows its number
             stream.reconfigure(errors="backslashreplace")
     try:
+        failpoints.arm(environment().get(failpoints.VARIABLE))
         app(arguments, prog_name="holdfast")
     except HoldfastError as error:
         complain(error.message)

@@ -26,10 +26,11 @@ _LINES: Final[dict[Format, Callable[[Iterable[Record]], Iterator[str]]]] = {
 }
 
 
-def write_export(records: Iterable[Record], form: Format, out: Path, *, ledger: Path) -> None:
+def write_export(records: Iterable[Record], form: Format, out: Path, *, ledger: Path | None) -> None:
     """Writes ``records`` to ``out``; ``-`` is stdout.
 
-    A file appears under its name only when it is complete and on disk: a full disk or Ctrl-C leaves what was there.
+    ``ledger`` is the file that they come from, if they do from one. A file appears under its name only when it is complete
+    and on disk: a full disk or Ctrl-C leaves what was there.
 
     Raises:
         ConfigError: ``out`` is the ledger itself.
@@ -39,7 +40,7 @@ def write_export(records: Iterable[Record], form: Format, out: Path, *, ledger: 
     if str(out) == "-":
         say_bytes(line.encode() for line in lines)
         return
-    if _same(out, ledger):
+    if ledger is not None and _same(out, ledger):
         raise ConfigError(f"--out {out} is the ledger itself: an export would replace it")
     fd, name = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.")  # mode 0600, as the ledger's
     unfinished = Path(name)

@@ -1,22 +1,27 @@
-"""Which ledger a command means, and which of its requests."""
+"""Which ledger a command means, and which of its requests. A password of its URL shows nowhere."""
 
 from __future__ import annotations
 
 import re
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from holdfast.cli.environment import config_file, environment
-from holdfast.errors import NotFound
-from holdfast.ledger.reader import Filter
+from holdfast.errors import ConfigError, NotFound
+from holdfast.ledger.read_only import is_postgres
+from holdfast.ledger.reader import Filter, LedgerReader
 from holdfast.ledger.sqlite import path_of
+from holdfast.secret import Secret
 
 if TYPE_CHECKING:
     from holdfast.ledger import Record
-    from holdfast.ledger.reader import LedgerReader
 
-__all__ = ["ledger_path", "one_request"]
+__all__ = ["Place", "ledger_place", "one_request", "open_reader"]
+
+Place: TypeAlias = Path | Secret
+"""A SQLite file, or the URL of a PostgreSQL database."""
 
 _DEFAULT_URL: Final = "sqlite:///holdfast.db"
 _ID: Final = re.compile(r"[0-9a-f]{1,8}(-[0-9a-f]{0,4}){0,3}(-[0-9a-f]{0,12})?")
@@ -24,20 +29,36 @@ _SHOWN: Final = 5
 _SLACK_NS: Final = 60_000_000_000  # between making an id and starting its request the clock may have been set
 
 
-def ledger_path(ledger: str | None, config: Path | None) -> Path:
-    """The file that ``--ledger`` names, else the configuration's, else the default one.
+def ledger_place(ledger: str | None, config: Path | None) -> Place:
+    """What ``--ledger`` names, else the configuration, else the default file.
 
     Raises:
-        ConfigError: the configuration can't be read, or names no file.
+        ConfigError: the configuration can't be read, or names no ledger.
     """
-    if ledger is not None:
-        return path_of(ledger) if ledger.startswith("sqlite:") else Path(ledger)
-    file = config_file(config)
-    if file is None:
+    file = config_file(config) if ledger is None else None
+    if ledger is None and file is None:
         return path_of(_DEFAULT_URL)
-    from holdfast.config import load  # takes longer to import than a ledger to read
+    if ledger is not None and not is_postgres(ledger):
+        return path_of(ledger) if ledger.startswith("sqlite:") else Path(ledger)
+    # Takes longer to import than a ledger to read.
+    from holdfast.config import ServerUrl, load
+    from holdfast.config.server_url import postgres_url
 
-    return path_of(load(file, environment()).ledger.url)
+    try:
+        url = load(file, environment()).ledger.url if ledger is None else postgres_url(ledger)
+    except ValueError as error:
+        raise ConfigError(f"--ledger {error}") from None
+    if not isinstance(url, ServerUrl):
+        return path_of(url)
+    if find_spec("psycopg") is None:
+        raise ConfigError("ledger.url: psycopg isn't installed: pip install 'holdfast[cluster]'")
+    return Secret(url.reveal())
+
+
+def open_reader(place: Place, *, statement_s: float = 60.0) -> LedgerReader:
+    """Raises as :class:`~holdfast.ledger.reader.LedgerReader`."""
+    where = place.reveal() if isinstance(place, Secret) else place
+    return LedgerReader(where, statement_s=statement_s)
 
 
 def one_request(reader: LedgerReader, prefix: str) -> Record:

@@ -6,7 +6,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-__all__ = ["instant_ns", "iso_utc", "local", "zone"]
+__all__ = ["instant_ns", "iso_utc", "local", "span_s", "zone"]
 
 _AGO: Final = re.compile(r"([0-9]{1,9})(s|m|h|d)")
 _UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
@@ -29,6 +29,18 @@ def instant_ns(text: str, *, now_ns: int) -> int:
             f"{text!r} is neither how long ago (30m, 2h, 7d) nor a time (2026-01-31T12:00)"
         ) from None
     return _storable(since_epoch // timedelta(microseconds=1) * 1_000)
+
+
+def span_s(text: str) -> int:
+    """``90s``, ``30m``, ``24h`` or ``7d`` as seconds.
+
+    Raises:
+        ValueError: it is none; the message says what would be.
+    """
+    span = _AGO.fullmatch(text)
+    if span is None:
+        raise ValueError(f"{text!r} is no span of time such as 90s, 30m, 24h or 7d")
+    return int(span[1]) * _UNITS[span[2]]
 
 
 def iso_utc(ns: int) -> str:

@@ -14,6 +14,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from holdfast import __version__
+from holdfast.cli.environment import DEFAULT_FILE
 from holdfast.cli.simulated import BREAK_FIRST, CUT_STREAM, what_to_set
 from holdfast.config import CHAT
 from holdfast.engine.route import Routes, fold
@@ -47,7 +48,7 @@ def banner(config: Config) -> Panel:
     return Panel(text, title="SIMULATED", border_style="bold yellow", title_align="left", expand=False)
 
 
-def welcome(config: Config, url: str, program: str, *, simulated: bool) -> Iterator[str]:
+def welcome(config: Config, url: str, program: str, *, simulated: bool, keyed: bool) -> Iterator[str]:
     """The lines, top to bottom.
 
     Args:
@@ -55,6 +56,7 @@ def welcome(config: Config, url: str, program: str, *, simulated: bool) -> Itera
         url: where it listens.
         program: how to call ``holdfast`` from here.
         simulated: whether its providers are.
+        keyed: callers need keys: the file's, or those that were made.
     """
     reach = _reachable(url)
     yield f"Holdfast {__version__} serves on {url}"
@@ -62,32 +64,41 @@ def welcome(config: Config, url: str, program: str, *, simulated: bool) -> Itera
     model = _model_to_ask(config)
     yield ""
     if model is None:
-        used = next(provider.name for provider in config.providers.values() if provider.usable)
-        yield f'There is no route: ask for a provider and a model, such as "{used}/MODEL".'
+        used = next((each.name for each in config.providers.values() if each.usable), None)
+        if used is not None:
+            yield f'There is no route: ask for a provider and a model, such as "{used}/MODEL".'
+        else:
+            yield "No provider has a key that is shared: callers are served with their own."
     else:
         yield "Try it:"
-        yield _INDENT + _curl(config, reach, model, "Say hello.")
-        yield _INDENT + _curl(config, reach, model, "Say hello.", stream=True)
+        yield _INDENT + _curl(keyed, reach, model, "Say hello.")
+        yield _INDENT + _curl(keyed, reach, model, "Say hello.", stream=True)
     if simulated:
         yield ""
         yield "Break a provider on purpose: openai fails, anthropic answers (see the x-holdfast headers):"
-        yield _INDENT + _curl(config, reach, CHAT, BREAK_FIRST, options="-i ")
+        yield _INDENT + _curl(keyed, reach, CHAT, BREAK_FIRST, options="-i ")
         yield "Break a stream in the middle: it ends with an error, never as if it were complete:"
-        yield _INDENT + _curl(config, reach, CHAT, CUT_STREAM, stream=True)
+        yield _INDENT + _curl(keyed, reach, CHAT, CUT_STREAM, stream=True)
     yield ""
     yield "See what was written down:"
     yield f"{_INDENT}{program} ledger tail{_ledger_option(config)}"
 
 
 def _table(config: Config) -> Iterator[str]:
-    used = [provider for provider in config.providers.values() if provider.usable]
-    yield f"{_INDENT}providers  {', '.join(f'{provider.name} ({_addresses(provider)})' for provider in used)}"
+    used = [each for each in config.providers.values() if each.usable or each.from_callers]
+    names = ", ".join(f"{each.name} ({_addresses(each)})" for each in used)
+    yield f"{_INDENT}providers  {names or 'none for everybody: each caller needs keys of its own'}"
     for place, route in enumerate(config.routes.values()):
         asked = ", ".join((route.name, *route.models))
         places = groupby(route.targets, key=lambda target: target.tier)
         chain = ", then ".join(" or ".join(map(str, equals)) for _, equals in places)
         yield f"{_INDENT}{'routes' if not place else '':<9}  {asked} -> {chain}"
-    yield f"{_INDENT}ledger     {Path(config.ledger.path).absolute()}"
+    ledger = config.ledger
+    yield f"{_INDENT}ledger     {ledger.url if ledger.shared else Path(ledger.path).absolute()}"
+    if config.redis.url is not None:
+        yield f"{_INDENT}shared     limits and breakers, through {config.redis.url}"
+    if config.gateway.workers > 1:
+        yield f"{_INDENT}workers    {config.gateway.workers}"
     yield f"{_INDENT}settings   {config.file or 'the environment (no holdfast.toml here)'}"
 
 
@@ -102,12 +113,10 @@ def _model_to_ask(config: Config) -> str | None:
     return next((name for name in names if fold(name) == CHAT), names[0] if names else None)
 
 
-def _curl(
-    config: Config, base: str, model: str, prompt: str, *, stream: bool = False, options: str = ""
-) -> str:
+def _curl(keyed: bool, base: str, model: str, prompt: str, *, stream: bool = False, options: str = "") -> str:
     body = {"model": model, **({"stream": True} if stream else {})}
     said = json.dumps({**body, "messages": [{"role": "user", "content": prompt}]})
-    auth = "" if config.open else '-H "authorization: Bearer $HOLDFAST_KEY" '
+    auth = '-H "authorization: Bearer $HOLDFAST_KEY" ' if keyed else ""
     options = "-N " + options if stream else options
     return f"curl {options}{base}/v1/chat/completions {auth}-H 'content-type: application/json' -d {shlex.quote(said)}"
 
@@ -122,4 +131,7 @@ def _reachable(url: str) -> str:
 
 
 def _ledger_option(config: Config) -> str:
+    if config.ledger.shared:  # its URL has a password, and the file knows it
+        default = config.file in (None, str(DEFAULT_FILE))
+        return "" if default else f" --config {shlex.quote(str(config.file))}"
     return "" if config.ledger.path == _DEFAULT_LEDGER else f" --ledger {shlex.quote(config.ledger.path)}"

@@ -13,13 +13,13 @@ import msgspec
 
 from holdfast.app import App
 from holdfast.client.conversation import checked_label, request_of
+from holdfast.client.counting import counted
 from holdfast.client.running import InProcess, Running
 from holdfast.client.settings import config_of, names_ledger, prioritised, with_ledger
 from holdfast.client.stream import ChatStream
 from holdfast.clock import SystemClock, new_id, system_rng
 from holdfast.config import CHAT
-from holdfast.engine.attempt import Limits
-from holdfast.engine.exchange import Call
+from holdfast.engine.call import Call, Limits
 from holdfast.engine.route import Routes, fold
 from holdfast.errors import Abandoned, ConfigError, InvalidRequest
 from holdfast.ledger.memory import MemoryLedger
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from holdfast.clock import Clock, Rng
     from holdfast.ledger.base import Ledger
     from holdfast.model import Request
+    from holdfast.providers.tokens import Count
     from holdfast.transport.base import Transport
 
 __all__ = ["Client"]
@@ -233,6 +234,35 @@ class Client:
             extra=extra,
         )
         return ChatStream(partial(self._begin, request, _Terms.of(tags, session, timeout)))
+
+    # Counting
+
+    async def count_tokens(
+        self,
+        messages: Messages,
+        model: str,
+        *,
+        tools: Tools | None = None,
+        response_format: ResponseFormat | None = None,
+    ) -> Count:
+        """Counts tokens without asking anybody: no key, no connection, and nothing to pay.
+
+        Args:
+            messages: a text, of which the bare tokens are counted; or a conversation as for :meth:`chat`, of which all
+                input is that its provider would bill, what it wraps messages in included.
+            model: as for :meth:`chat`; of a route its first target. Names of models count without a key to them, too.
+            tools, response_format: they are input as well; with them a text is a prompt.
+
+        Returns:
+            ``tokens``, the best guess; ``kind``, how it was come by (``exact``, ``reconstructed`` or ``calibrated``);
+            ``upper``, the most that it can be, unless ``unseen``: then something is read that isn't here, such as a file
+            by its id. ``int(count)`` is ``count.tokens``. Large texts are counted beside the event loop.
+
+        Raises:
+            InvalidRequest: something isn't of the form that it must have; ``param`` says where.
+            UnknownModel: nothing here answers to that name, and no tokenizer is known for it.
+        """
+        return await counted(self._routes, messages, model, tools=tools, response_format=response_format)
 
     # Asking who would answer
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from msgspec.structs import replace
 
 from holdfast.config import CHAT, Config, load, parse
+from holdfast.config.server_url import postgres_url
 from holdfast.engine.route import fold
 from holdfast.errors import ConfigError
 from holdfast.providers import catalog
@@ -45,8 +46,17 @@ def names_ledger(config: Config) -> bool:
 def with_ledger(config: Config, path: str | os.PathLike[str]) -> Config:
     """``config`` with its ledger in another place: a file's path, or an URL as in ``[ledger]``."""
     where = os.fspath(path)
-    url = where if "://" in where else f"sqlite:///{where}"
+    url = _ledger_url(where) if "://" in where else f"sqlite:///{where}"
     return replace(config, ledger=config.ledger.model_copy(update={"url": url}))
+
+
+def _ledger_url(url: str) -> str:
+    if not url.startswith(("postgresql://", "postgres://")):
+        return url
+    try:
+        return postgres_url(url)
+    except ValueError as error:
+        raise ConfigError(f"`ledger` {error}") from None
 
 
 def prioritised(config: Config, priority: Sequence[str]) -> Config:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from holdfast.client.stream import ChatStream
     from holdfast.clock import Clock, Rng
     from holdfast.ledger.base import Ledger
+    from holdfast.providers.tokens import Count
     from holdfast.transport.base import Transport
 
 __all__ = ["SyncChatStream", "SyncClient"]
@@ -194,6 +195,35 @@ class SyncClient:
                 session=session,
                 timeout=timeout,
             ),
+        )
+
+    def count_tokens(
+        self,
+        messages: Messages,
+        model: str,
+        *,
+        tools: Tools | None = None,
+        response_format: ResponseFormat | None = None,
+    ) -> Count:
+        """Counts tokens without asking anybody: no key, no connection, and nothing to pay.
+
+        Args:
+            messages: a text, of which the bare tokens are counted; or a conversation as for :meth:`chat`, of which all
+                input is that its provider would bill, what it wraps messages in included.
+            model: as for :meth:`chat`; of a route its first target. Names of models count without a key to them, too.
+            tools, response_format: they are input as well; with them a text is a prompt.
+
+        Returns:
+            ``tokens``, the best guess; ``kind``, how it was come by (``exact``, ``reconstructed`` or ``calibrated``);
+            ``upper``, the most that it can be, unless ``unseen``: then something is read that isn't here, such as a file
+            by its id. ``int(count)`` is ``count.tokens``. Large texts are counted beside the event loop.
+
+        Raises:
+            InvalidRequest: something isn't of the form that it must have; ``param`` says where.
+            UnknownModel: nothing here answers to that name, and no tokenizer is known for it.
+        """
+        return self._portal.call(
+            self._inner.count_tokens, messages, model, tools=tools, response_format=response_format
         )
 
     @property

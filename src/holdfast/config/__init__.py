@@ -2,8 +2,9 @@
 
 from holdfast.config.effective import CHAT, Config, Deployment, Key, Provider, is_loopback, with_simulated
 from holdfast.config.explain import ExplainedTarget, Explanation, Value, explain
-from holdfast.config.load import Report, check, load, parse
-from holdfast.config.schema import Gateway, Ledger, Log
+from holdfast.config.load import Report, check, load, parse, read_text
+from holdfast.config.schema import Gateway, Ledger, Log, Redis
+from holdfast.config.server_url import ServerUrl
 
 __all__ = [
     "CHAT",
@@ -16,12 +17,15 @@ __all__ = [
     "Ledger",
     "Log",
     "Provider",
+    "Redis",
     "Report",
+    "ServerUrl",
     "Value",
     "check",
     "explain",
     "is_loopback",
     "load",
     "parse",
+    "read_text",
     "with_simulated",
 ]

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import re
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
+from pydantic_core import PydanticCustomError
+
 from holdfast.config import fields
-from holdfast.config.defaults import policy_of, settings_problems
-from holdfast.config.effective import CHAT, Config, Key, is_loopback
+from holdfast.config.budgets import budgets_of
+from holdfast.config.cost_protection import cost_protection_of
+from holdfast.config.defaults import overall_of, policy_of, rate_of, settings_problems
+from holdfast.config.effective import CHAT, Config, Key
+from holdfast.config.own_keys import master_keys_of, own_keys_of
+from holdfast.config.pricing import as_price, pricing_of
 from holdfast.config.problems import Path, Problem, listing, or_one_of
 from holdfast.config.providers import providers_of
 from holdfast.config.routes import routes_of
+from holdfast.config.sharing import sharing_problems
 from holdfast.config.substitute import Substituted
+from holdfast.engine.rates import RateRules
 from holdfast.engine.route import fold
-from holdfast.providers.overrides import parse_overrides
+from holdfast.providers.override_reading import parse_overrides
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,6 +30,7 @@ if TYPE_CHECKING:
     from holdfast.config.schema import KeyTable
     from holdfast.config.source import Source
     from holdfast.engine.policy import Route
+    from holdfast.resilience.rate_meter import RateLimitSettings
 
 __all__ = ["build"]
 
@@ -34,27 +44,38 @@ def build(source: Source, *, file: str | None) -> Config:
     _check_names(source, "providers", _PROVIDER_NAME)
     _check_names(source, "routes", _ROUTE_NAME)
     _check_names(source, "keys", _PROVIDER_NAME)
+    _check_names(source, "budgets", _PROVIDER_NAME)
     providers = providers_of(source)
     routes = routes_of(source, providers)
     keys = _keys(source, routes)
     if doc.default_route is not None:
         _check_route(source, ("default_route",), doc.default_route, routes)
-    _check_host(source, keys)
     prices = _prices(source)
     source.problems += settings_problems(doc)
-    return Config(
+    config = Config(
         gateway=doc.gateway,
         ledger=doc.ledger,
+        redis=doc.redis,
         providers=providers,
         routes=routes,
         default_route=doc.default_route,
         keys=keys,
         prices=prices,
+        budgets=budgets_of(source),
+        unknown_price=pricing_of(source),
         policy=policy_of(doc, None),
+        rates=_rates(source),
+        overall=overall_of(doc),
+        cost_protection=cost_protection_of(source),
+        session_ids_from=doc.sessions.ids_from,
+        own_keys=own_keys_of(source, providers),
+        master_keys=master_keys_of(source),
         file=file,
         document=doc,
         origins=source.origins,
     )
+    source.problems += sharing_problems(config)
+    return config
 
 
 def _check_names(source: Source, section: str, form: re.Pattern[str]) -> None:
@@ -73,18 +94,55 @@ def _check_names(source: Source, section: str, form: re.Pattern[str]) -> None:
 def _keys(source: Source, routes: Mapping[str, Route]) -> dict[str, Key]:
     made: dict[str, Key] = {}
     owners: dict[bytes, str] = {}
+    admin_key = source.doc.gateway.admin_key
+    admin = None if admin_key is None else sha256(admin_key.reveal().encode()).digest()
     for name, table in source.doc.keys.items():
         if table.sha256 in owners:
             source.wrong(("keys", name, "sha256"), f"is the same as that of {owners[table.sha256]}")
         owners[table.sha256] = name
+        if table.sha256 == admin:
+            source.wrong(("keys", name, "sha256"), "is that of gateway.admin_key, which opens /admin alone")
         allowed = _allowed_routes(source, name, table, routes)
         if allowed is not None and not allowed and not table.models and not table.routes:
             source.wrong(
                 ("keys", name, "routes"),
                 "is empty, so this key may do nothing; leave it out to permit all",
             )
-        made[fold(name)] = Key(name=name, sha256=table.sha256, routes=allowed, models=table.models)
+        made[fold(name)] = Key(
+            name=name,
+            sha256=table.sha256,
+            routes=allowed,
+            models=table.models,
+            team=table.team,
+            tags=table.tags,
+            rate=rate_of(table.rate),
+            own_keys_only=source.doc.gateway.own_keys_only
+            if table.own_keys_only is None
+            else table.own_keys_only,
+        )
     return made
+
+
+def _rates(source: Source) -> RateRules:
+    doc = source.doc
+    models: dict[str, RateLimitSettings] = {}
+    for pattern, table in doc.models.items():
+        try:
+            fields.pattern(pattern)
+        except PydanticCustomError as error:
+            source.wrong(("models", pattern), error.message())
+        rate = rate_of(table.rate)
+        if rate is not None:
+            models[pattern] = rate
+        elif not _names_a_limit(source.written("models", pattern, "rate")):
+            source.wrong(("models", pattern), "limits nothing; add rate = { requests = 60 }, or leave it out")
+    keys = {name: rate for name, table in doc.keys.items() if (rate := rate_of(table.rate)) is not None}
+    return RateRules(caller=rate_of(doc.gateway.rate), keys=keys, models=models)
+
+
+def _names_a_limit(written: Any) -> bool:
+    """Whether a limit stands there that couldn't be read, which was said."""
+    return isinstance(written, dict) and not written.keys().isdisjoint(("requests", "tokens"))
 
 
 def _allowed_routes(
@@ -113,28 +171,15 @@ def _check_route(source: Source, path: Path, route: str, routes: Mapping[str, Ro
     source.wrong(path, f"there is no such route{near}")
 
 
-def _check_host(source: Source, keys: Mapping[str, Key]) -> None:
-    if not is_loopback(source.doc.gateway.host) and not keys and not source.raw.get("keys"):
-        source.wrong(
-            ("gateway", "host"),
-            "other machines can reach this address, so callers need keys: add [keys.NAME] with the sha256 of one, "
-            'or use "127.0.0.1"',
-        )
-
-
 def _prices(source: Source) -> dict[str, dict[str, Any]]:
-    prices = {
-        name: {setting: _as_price(value) for setting, value in table.items()}
-        for name, table in source.doc.prices.items()
-        if not any(isinstance(value, Substituted) and not value.variables for value in table.values())
-    }
+    prices = {name: as_price(table) for name, table in source.doc.prices.items() if not _unfilled(table)}
     if prices:
         source.problems += [Problem((), problem) for problem in parse_overrides(prices)[1]]
     return prices
 
 
-def _as_price(value: Any) -> Any:
-    if not isinstance(value, Substituted):
-        return value
-    number = fields.as_number(value)
-    return str(value) if number is None else number
+def _unfilled(value: Any) -> bool:
+    """Whether a variable was missing somewhere in it, which was said."""
+    if isinstance(value, dict | list | tuple):
+        return any(_unfilled(each) for each in (value.values() if isinstance(value, dict) else value))
+    return isinstance(value, Substituted) and not value.variables

@@ -6,23 +6,36 @@ provider, since a request may meet several.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from holdfast.config.problems import Path, Problem, dotted
-from holdfast.engine.policy import Policy, Retry, Timeouts
+from holdfast.engine.policy import Gates, Idempotency, Policy, Retry, Timeouts
 from holdfast.engine.route import fold
+from holdfast.resilience.adaptive import AdaptiveSettings
+from holdfast.resilience.breaker import BreakerSettings
+from holdfast.resilience.bulkhead import BulkheadSettings
+from holdfast.resilience.hedge import HedgeSettings
+from holdfast.resilience.rate_meter import RateLimitSettings
+from holdfast.resilience.retry_budget import RetryBudgetSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from holdfast.config.schema import Document
+    from holdfast.config.schema import Document, RateTable
+    from holdfast.resilience.settings import Settings
 
 __all__ = [
+    "GATES",
     "Setting",
+    "gate_settings",
+    "gates_of",
+    "overall_of",
     "policy_of",
     "policy_settings",
+    "rate_of",
     "retry_settings",
     "settings_problems",
     "timeouts_settings",
@@ -39,6 +52,17 @@ class Setting(msgspec.Struct, frozen=True):
 
 Layers = list[tuple[Path, Any]]
 
+GATES: Final[Mapping[str, tuple[str, type[Settings], str]]] = {
+    "budget": ("retry", RetryBudgetSettings, "budget_"),
+    "breaker": ("breaker", BreakerSettings, ""),
+    "bulkhead": ("bulkhead", BulkheadSettings, ""),
+    "adaptive": ("adaptive", AdaptiveSettings, ""),
+    "hedge": ("hedge", HedgeSettings, ""),
+    "rate": ("rate", RateLimitSettings, ""),
+}
+"""Of each policy before a target: the table that sets it, its settings, and what their names there begin with."""
+
+_OF_AN_ATTEMPT: Final = ("connect_s", "first_token_s", "answer_s", "idle_s")
 _OF_A_REQUEST: Final = ("total_s", "keepalive_s", "client_stall_s")
 
 
@@ -52,13 +76,106 @@ def retry_settings(document: Document, route: str | None, provider: str | None) 
     return _lay(Retry.__struct_fields__, _layers(document, "retry", route, provider), Retry())
 
 
+def gate_settings(document: Document, name: str, route: str | None, provider: str | None) -> list[Setting]:
+    """One of the policies before a target: a name of :data:`GATES`. Whether it is on is the first, where it may be off."""
+    table, kind, prefix = GATES[name]
+    layers = _layers(document, table, route, provider)
+    builtin = getattr(Gates(), name)
+    settable = type(getattr(document, table)).model_fields
+    fields = [field for field in kind.__struct_fields__ if f"{prefix}{field}" in settable]
+    found = [_nearest(field, layers, builtin or kind(), prefix=prefix) for field in fields]
+    if "enabled" in settable:
+        found.insert(0, _enabled(layers, found, builtin=builtin is not None))
+    return [msgspec.structs.replace(each, name=f"{table}.{prefix}{each.name}") for each in found]
+
+
+def _enabled(layers: Layers, settings: list[Setting], *, builtin: bool) -> Setting:
+    """Whether a policy is on. Who sets anything of one that is off by default wants it."""
+    written = _nearest("enabled", layers, _Switch(enabled=builtin))
+    if written.path is not None or builtin:
+        return written
+    path = next((setting.path for setting in settings if setting.path is not None), None)
+    return Setting("enabled", path is not None, path)
+
+
+class _Switch(msgspec.Struct, frozen=True):
+    enabled: bool
+
+
+def rate_of(table: RateTable) -> RateLimitSettings | None:
+    """A limit that stands for itself; None: it limits nothing."""
+    given = {
+        name: value
+        for name in RateLimitSettings.__struct_fields__
+        if (value := getattr(table, name)) is not None
+    }
+    rate = RateLimitSettings(**given)
+    return None if rate.requests is None and rate.tokens is None else rate
+
+
+def overall_of(document: Document) -> BulkheadSettings | None:
+    """How many calls may be at all providers together; None: nobody said."""
+    table = document.overall
+    if table.max_concurrent is None:
+        return None
+    names = BulkheadSettings.__struct_fields__
+    return BulkheadSettings(**{name: value for name in names if (value := getattr(table, name)) is not None})
+
+
+def gates_of(document: Document, route: str | None, provider: str | None) -> Gates:
+    """The policies before one target, and which of them the route sets itself."""
+    made: dict[str, Any] = {}
+    own: set[str] = set()
+    for name in GATES:
+        settings = gate_settings(document, name, route, provider)
+        try:
+            made[name] = _made(name, settings)
+        except ValueError:  # a problem, which settings_problems() tells
+            made[name] = getattr(Gates(), name)
+        if any(setting.path is not None and setting.path[0] == "routes" for setting in settings):
+            own.add(name)
+    return _same(Gates(**made, own=frozenset(own), route=(route or "") if own else ""))
+
+
+def _made(name: str, settings: list[Setting]) -> Any:
+    """One policy's settings; None: it is off. Raises ValueError where they can't hold together."""
+    table, kind, prefix = GATES[name]
+    values = {setting.name.removeprefix(f"{table}.{prefix}"): setting.value for setting in settings}
+    if not values.pop("enabled", True):
+        return None
+    made = kind(**values)
+    limits_nothing = isinstance(made, RateLimitSettings) and made.requests is None and made.tokens is None
+    return None if limits_nothing else made
+
+
+@lru_cache(maxsize=4096)
+def _same(gates: Gates) -> Gates:
+    """Equal ones as one object: then it costs nothing to see that they are."""
+    return gates
+
+
 def policy_settings(document: Document, route: str | None) -> list[Setting]:
     """What holds for a whole request."""
     settings = _lay(_OF_A_REQUEST, _layers(document, "timeouts", route, None), Policy())
     settings += _lay(("max_attempts",), _layers(document, "retry", route, None), Policy())
+    settings += [
+        msgspec.structs.replace(setting, name=f"idempotency.{setting.name}")
+        for setting in _lay(
+            Idempotency.__struct_fields__, _layers(document, "idempotency", route, None), Idempotency()
+        )
+    ]
     key, table = _named(document.routes, route)
     builtin = Policy()
-    for name in ("on_break", "fallback_on", "drop", "set", "max_output_tokens"):
+    for name in (
+        "on_break",
+        "fallback_on",
+        "drop",
+        "set",
+        "max_output_tokens",
+        "unbounded",
+        "settle_unseen",
+        "lower_max_tokens",
+    ):
         if table is not None and name in table.model_fields_set:
             settings.append(Setting(name, getattr(table, name), ("routes", key, name)))
         else:
@@ -68,6 +185,8 @@ def policy_settings(document: Document, route: str | None) -> list[Setting]:
 
 def policy_of(document: Document, route: str | None) -> Policy:
     values = {setting.name: setting.value for setting in policy_settings(document, route)}
+    idempotency = {name: values.pop(f"idempotency.{name}") for name in Idempotency.__struct_fields__}
+    values["idempotency"] = Idempotency(**idempotency)
     values["fallback_on"] = frozenset(values["fallback_on"])
     values["drop"] = frozenset(values["drop"])
     return Policy(**values)
@@ -84,6 +203,8 @@ def settings_problems(document: Document) -> list[Problem]:
     for route in (None, *document.routes):
         for provider in (None, *_providers_of(document, route)):
             problems += _cap_below_base(retry_settings(document, route, provider))
+            for name in GATES:
+                problems += _contradictions(name, gate_settings(document, name, route, provider))
     for key, table in document.routes.items():
         if "drop" not in table.model_fields_set:  # what is permitted by default contradicts nothing
             continue
@@ -98,13 +219,26 @@ def settings_problems(document: Document) -> list[Problem]:
 
 def _never_reached(path: Path, table: Any, total: Setting) -> Iterable[Problem]:
     """Limits that the total makes idle. Only what this table sets itself: a nearer total may well be short."""
-    for name in Timeouts.__struct_fields__:
+    for name in _OF_AN_ATTEMPT:
         limit = getattr(table, name)
         if limit is not None and limit > total.value:
             yield Problem(
                 (*path, name),
                 f"must be at most total_s, which is {total.value:g} ({_where(total)}) and ends the request before {limit:g}",
             )
+
+
+def _contradictions(name: str, settings: list[Setting]) -> Iterable[Problem]:
+    """What a policy itself says of settings that are each in range. The nearest of those that it names is told."""
+    table, _, prefix = GATES[name]
+    try:
+        _made(name, settings)
+    except ValueError as error:
+        said = str(error)
+        named = [each for each in settings if each.name.removeprefix(f"{table}.{prefix}") in said]
+        written = next((each for each in named if each.path is not None), None)
+        if written is not None and written.path is not None:
+            yield Problem(written.path, f"can't hold together with the others: {said}")
 
 
 def _cap_below_base(settings: list[Setting]) -> Iterable[Problem]:
@@ -163,10 +297,10 @@ def _lay(names: Iterable[str], layers: Layers, builtin: msgspec.Struct) -> list[
     return [_nearest(name, layers, builtin) for name in names]
 
 
-def _nearest(name: str, layers: Layers, builtin: msgspec.Struct) -> Setting:
+def _nearest(name: str, layers: Layers, builtin: msgspec.Struct, *, prefix: str = "") -> Setting:
     for path, table in layers:
         # Who says how long a first token may take, and nothing of whole answers, means both.
-        for via in (name, "first_token_s") if name == "answer_s" else (name,):
+        for via in (name, "first_token_s") if name == "answer_s" else (f"{prefix}{name}",):
             if (value := getattr(table, via, None)) is not None:
                 return Setting(name, value, (*path, via))
     return Setting(name, getattr(builtin, name), None)

@@ -8,16 +8,23 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from holdfast.config.defaults import policy_of, retry_settings, timeouts_settings
-from holdfast.engine.policy import Policy, Retry, Route, Target, Timeouts
+from holdfast.config.cost_protection import CostProtection
+from holdfast.config.defaults import gates_of, policy_of, retry_settings, timeouts_settings
+from holdfast.engine.policy import Gates, Policy, Retry, Route, Target, Timeouts
 from holdfast.engine.route import fold, matcher
 from holdfast.providers import catalog
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from holdfast.config.own_keys import OwnKey
     from holdfast.config.problems import Path
-    from holdfast.config.schema import Document, Gateway, Ledger
+    from holdfast.config.schema import Document, Gateway, Ledger, Redis
+    from holdfast.engine.rates import RateRules
+    from holdfast.money.rules import BudgetRule
+    from holdfast.providers.unknown_price import UnknownPrice
+    from holdfast.resilience.bulkhead import BulkheadSettings
+    from holdfast.resilience.rate_meter import RateLimitSettings
     from holdfast.secret import Secret
     from holdfast.transport.proxy import Proxy
 
@@ -78,6 +85,13 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     timeouts: Timeouts = Timeouts()
     """For requests that name this provider and no route."""
     retry: Retry = Retry()
+    gates: Gates = Gates()
+    auth: str = ""
+    """How a key travels that isn't a deployment's: as its row says, where this is empty."""
+    from_callers: bool = False
+    """Each caller brings a key of its own with the request: there is no shared one."""
+    home: str = ""
+    """Where keys go that aren't a deployment's and bring no address. The environment's own is for its key alone."""
 
     @property
     def name(self) -> str:
@@ -104,6 +118,15 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     routes: frozenset[str] | None = None
     """Folded names."""
     models: tuple[str, ...] | None = None
+    team: str | None = None
+    tags: Mapping[str, str] = {}  # msgspec copies an empty mutable default for each instance
+    """On every request of its holder's, over those that the request brings."""
+    rate: RateLimitSettings | None = None
+    """None: as every key that sets none itself."""
+    budgets: tuple[BudgetRule, ...] = ()
+    """Its own, beside those of the configuration that match it."""
+    own_keys_only: bool = False
+    """Its holder is served with keys of its own alone."""
 
     def permits(self, route: str, model: str) -> bool:
         """Whether the holder may take ``route`` (:data:`~holdfast.engine.route.DIRECT` for none) by asking for ``model``.
@@ -123,14 +146,30 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
     gateway: Gateway
     ledger: Ledger
+    redis: Redis
     providers: Mapping[str, Provider]
     routes: Mapping[str, Route]
     default_route: str | None
     keys: Mapping[str, Key]
+    budgets: tuple[BudgetRule, ...]
     prices: Mapping[str, Mapping[str, Any]]
     """As :func:`holdfast.providers.prices.parse_overrides` reads them, and known to be sound."""
+    unknown_price: UnknownPrice
+    """What becomes of models without a price."""
     policy: Policy
     """For requests that take no route."""
+    rates: RateRules
+    """How often callers may ask."""
+    overall: BulkheadSettings | None
+    """How many calls may be at all providers together; None: any number."""
+    cost_protection: CostProtection = CostProtection()
+    """What a session, a key and everyone may spend, if it is on."""
+    session_ids_from: tuple[str, ...] = ()
+    """Of :data:`holdfast.money.session.SOURCES`, where ids come from that callers don't give us themselves."""
+    own_keys: Mapping[str, Mapping[str, OwnKey]]
+    """Tenants' own keys to providers that the file has, by tenant and provider."""
+    master_keys: tuple[Secret, ...]
+    """Of those that are kept in the ledger's database: the first one seals, all of them open. None: there can't be any."""
     file: str | None
     """None: nothing but the environment was read."""
     document: Document
@@ -140,8 +179,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def has_providers(self) -> bool:
-        """Some provider has the key it needs."""
-        return any(provider.usable for provider in self.providers.values())
+        """Some provider has the key it needs, or may get one: from a caller, from a tenant."""
+        return bool(self.own_keys or self.master_keys) or any(
+            provider.usable or provider.from_callers for provider in self.providers.values()
+        )
 
     @property
     def open(self) -> bool:
@@ -171,8 +212,10 @@ def with_simulated(config: Config, base_urls: Mapping[str, str]) -> Config:
             key_from=_SIMULATED,
             usable=True,
             unsupported=row.unsupported,
+            home=row.base_url,
             timeouts=timeouts_of(config.document, None, name),
             retry=retry_of(config.document, None, name),
+            gates=gates_of(config.document, None, name),
         )
     route = chat_over(config.document, base_urls, providers)
     return msgspec.structs.replace(config, providers=providers, routes={**config.routes, CHAT: route})
@@ -219,6 +262,7 @@ def targets_of(
             set=overrides or {},
             timeouts=timeouts_of(document, route, provider.name),
             retry=retry_of(document, route, provider.name),
+            gates=gates_of(document, route, provider.name),
         )
         for deployment in provider.deployments
     ]

@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from holdfast.config.defaults import Setting, policy_settings, retry_settings, timeouts_settings
+from holdfast.config.defaults import (
+    GATES,
+    Setting,
+    gate_settings,
+    policy_settings,
+    retry_settings,
+    timeouts_settings,
+)
 from holdfast.config.problems import dotted
 from holdfast.engine.route import DIRECT, Resolved, Routes, fold
 from holdfast.errors import UnknownModel
@@ -64,6 +71,8 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     targets: tuple[ExplainedTarget, ...] = ()
     """In the order in which they are tried, equals in the file's; the skipped ones come last."""
     policy: tuple[Value, ...] = ()
+    protection: tuple[Value, ...] = ()
+    """Of all callers' money, whatever they ask for."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON can say it."""
@@ -93,6 +102,7 @@ def explain(config: Config, model: str) -> Explanation:
         route=route,
         targets=tried + skipped,
         policy=_values(policy_settings(config.document, route), config.origins),
+        protection=_values(list(config.cost_protection.settings), config.origins),
     )
 
 
@@ -104,6 +114,8 @@ def _target(
     deployment = next(each for each in provider.deployments if each.name == target.deployment)
     settings = timeouts_settings(config.document, route, provider.name)
     settings += retry_settings(config.document, route, provider.name)
+    for name in GATES:
+        settings += gate_settings(config.document, name, route, provider.name)
     return ExplainedTarget(
         target=str(target),
         provider=provider.name,

@@ -12,9 +12,14 @@ from pydantic import PlainValidator
 from pydantic_core import PydanticCustomError
 
 from holdfast.config.problems import did_you_mean
+from holdfast.config.server_url import ServerUrl, postgres_url, redis_url
 from holdfast.config.substitute import Substituted
 from holdfast.dialects.fields import NEUTRAL
+from holdfast.money.cost import to_nano, to_usd
+from holdfast.money.rules import MOST_NANO, WINDOWS
+from holdfast.money.session import SOURCES
 from holdfast.providers.catalog import MEDIA
+from holdfast.resilience.settings import ranges
 from holdfast.secret import Secret
 from holdfast.transport.proxy import Proxy
 from holdfast.transport.tls import check_ca_file
@@ -22,7 +27,10 @@ from holdfast.transport.tls import check_ca_file
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from holdfast.resilience.settings import Settings
+
 DAY_S: Final = 86_400
+MOST_USD: Final = to_usd(MOST_NANO).quantize(Decimal(1))
 
 _HOST: Final = re.compile(
     r"(?=.{1,253}\Z)[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*"
@@ -30,6 +38,8 @@ _HOST: Final = re.compile(
 _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}")
 _PARAMETER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _PATTERN: Final = re.compile(r"[A-Za-z0-9*?][A-Za-z0-9._:/@+*?-]{0,255}")
+_LABEL: Final = re.compile(r"[\w.:/-]{1,64}")
+_MOST_LABELS: Final = 16
 _OURS: Final = frozenset(
     (
         "host",
@@ -103,6 +113,39 @@ def _integer(what: str, *, least: int, most: int) -> Callable[[Any], int]:
         return int(number)
 
     return check
+
+
+def dollars(value: Any) -> Decimal:
+    """An amount of money, exactly: what binary fractions can't hold has more decimals than there are."""
+    number = as_number(value)
+    if number is None or not 0 < number <= MOST_USD or to_usd(to_nano(number)) != number:
+        raise wrong(
+            f"must be an amount of dollars above 0 and at most {MOST_USD}, with 9 decimals at most, not {shown(value)}"
+        )
+    return number
+
+
+def of(settings: type[Settings], name: str) -> PlainValidator:
+    """What a policy's setting may be, as the policy itself says it."""
+    allowed = ranges(settings)[name]
+
+    def check(value: Any) -> float:
+        number = as_number(value)
+        if number is not None and abs(number) < Decimal(10) ** 18:
+            given = int(number) if allowed.integer and number == number.to_integral_value() else float(number)
+            if allowed.permits(given):
+                return given
+        raise wrong(f"must be {allowed}, not {shown(value)}")
+
+    return PlainValidator(check)
+
+
+def _switch(value: Any) -> bool:
+    if isinstance(value, Substituted) and value.strip().lower() in ("true", "false"):
+        return value.strip().lower() == "true"
+    if isinstance(value, bool):
+        return value
+    raise wrong(f"must be true or false, not {shown(value)}")
 
 
 def _one_of(*choices: str) -> Callable[[Any], str]:
@@ -182,7 +225,9 @@ def base_url(value: Any) -> str:
     return url.rstrip("/")
 
 
-_NONE: Final = frozenset(("", "none"))
+NO_KEY: Final = frozenset(("", "none"))
+"""What people write where there is no key."""
+_NONE: Final = NO_KEY
 
 
 def _proxy(value: Any) -> Proxy | None:
@@ -230,11 +275,34 @@ def _host(value: Any) -> str:
     raise wrong(f'must be an IP address or a host name, such as "127.0.0.1", not {shown(value)}')
 
 
-def _sqlite_url(value: Any) -> str:
+def _ledger_url(value: Any) -> str:
+    if isinstance(value, str) and value.strip().startswith(("postgresql://", "postgres://")):
+        return _server_url(postgres_url, value)
     if not isinstance(value, str) or not value.startswith("sqlite:///") or value == "sqlite:///":
-        raise wrong('must be "sqlite:///" and a file, such as "sqlite:///holdfast.db"')
+        raise wrong(
+            'must be "sqlite:///" and a file, such as "sqlite:///holdfast.db", or "postgresql://USER:PASSWORD@HOST/DATABASE"'
+        )
     if value.endswith(("/", ":memory:")) or "?" in value or "\0" in value:
         raise wrong('must be "sqlite:///" and a file on disk: a ledger in memory is no record')
+    return str(value)
+
+
+def _redis_url(value: Any) -> ServerUrl | None:
+    if not isinstance(value, str):
+        raise wrong(f'must be an address such as "redis://HOST:6379/0", or "none", not {shown(value)}')
+    return None if value.strip().lower() in _NONE else _server_url(redis_url, value)
+
+
+def _server_url(read: Callable[[str], ServerUrl], value: str) -> ServerUrl:
+    try:
+        return read(value.strip())
+    except ValueError as error:
+        raise wrong(str(error)) from None
+
+
+def _prefix(value: Any) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}", value):
+        raise wrong("must be 1 to 64 letters, digits and . _ : -, the first a letter or digit")
     return str(value)
 
 
@@ -244,12 +312,30 @@ def _sha256(value: Any) -> bytes:
     return bytes.fromhex(value)
 
 
-def _pattern(value: Any) -> str:
+def pattern(value: Any) -> str:
     if not isinstance(value, str) or not _PATTERN.fullmatch(value):
         raise wrong(
             'must be a model\'s name or a pattern such as "gpt-*": letters, digits, . _ : / @ + -, and * ? for any'
         )
     return str(value)
+
+
+def label(value: Any) -> str:
+    """A team, a tag's name or its value, as callers' headers carry them."""
+    if not isinstance(value, str) or not _LABEL.fullmatch(value):
+        raise wrong("must be 1 to 64 letters, digits and . : / _ -")
+    return str(value)
+
+
+def labels(value: Any) -> dict[str, str]:
+    """Tags."""
+    if not isinstance(value, dict):
+        raise wrong(f"must be a table of names and strings, not {shown(value)}")
+    if len(value) > _MOST_LABELS:
+        raise wrong(f"holds {len(value)} tags: {_MOST_LABELS} at most")
+    if not all(isinstance(part, str) and _LABEL.fullmatch(part) for pair in value.items() for part in pair):
+        raise wrong("must have names and values of 1 to 64 letters, digits and . : / _ -")
+    return {str(name): str(tag) for name, tag in value.items()}
 
 
 def _fallback_on(value: Any) -> int | str:
@@ -342,6 +428,14 @@ SecondsOrOff = Annotated[
         _number("a number of seconds (0 is off)", least=Decimal(0), most=Decimal(DAY_S), above=False)
     ),
 ]
+TokensPerSecond = Annotated[
+    float,
+    PlainValidator(
+        _number(
+            "a number of tokens per second (0 is off)", least=Decimal(0), most=Decimal(10_000), above=False
+        )
+    ),
+]
 Delay = Annotated[
     float, PlainValidator(_number("a number of seconds", least=Decimal(0), most=Decimal(3600), above=False))
 ]
@@ -358,14 +452,41 @@ Retries = Annotated[int, PlainValidator(_integer("a whole number", least=0, most
 Attempts = Annotated[int, PlainValidator(_integer("a whole number", least=1, most=100))]
 Tokens = Annotated[int, PlainValidator(_integer("a whole number of tokens", least=1, most=10_000_000))]
 Jitter = Annotated[Literal["full"] | float, PlainValidator(_jitter)]
+Dollars = Annotated[Decimal, PlainValidator(dollars)]
+Minutes = Annotated[
+    float,
+    PlainValidator(
+        _number("a number of minutes", least=Decimal("0.1"), most=Decimal(31 * 24 * 60), above=False)
+    ),
+]
+Hours = Annotated[
+    float, PlainValidator(_number("a number of hours", least=Decimal(1), most=Decimal(31 * 24), above=False))
+]
+Unbounded = Annotated[Literal["refuse", "window"], PlainValidator(_one_of("refuse", "window"))]
+SettleUnseen = Annotated[Literal["bound", "delivered"], PlainValidator(_one_of("bound", "delivered"))]
+BudgetScope = Annotated[str, PlainValidator(label)]
+"""Which there are is said where they are read, with the tag's name in them."""
+BudgetWindow = Annotated[str, PlainValidator(_one_of(*WINDOWS))]
+SessionSource = Annotated[str, PlainValidator(_one_of(*SOURCES))]
+Switch = Annotated[bool, PlainValidator(_switch)]
 Text = Annotated[str, PlainValidator(_text)]
 SecretText = Annotated[Secret, PlainValidator(secret)]
 Headers = Annotated[dict[str, Secret], PlainValidator(_headers)]
 BaseUrl = Annotated[str, PlainValidator(base_url)]
 Host = Annotated[str, PlainValidator(_host)]
-SqliteUrl = Annotated[str, PlainValidator(_sqlite_url)]
+LedgerUrl = Annotated[str, PlainValidator(_ledger_url)]
+RedisUrl = Annotated[ServerUrl | None, PlainValidator(_redis_url)]
+KeyPrefix = Annotated[str, PlainValidator(_prefix)]
+Milliseconds = Annotated[
+    float,
+    PlainValidator(_number("a number of milliseconds", least=Decimal(1), most=Decimal(1000), above=False)),
+]
+Days = Annotated[int, PlainValidator(_integer("a whole number of days", least=1, most=36_500))]
+Workers = Annotated[int, PlainValidator(_integer("a whole number", least=1, most=256))]
 Sha256 = Annotated[bytes, PlainValidator(_sha256)]
-Pattern = Annotated[str, PlainValidator(_pattern)]
+Pattern = Annotated[str, PlainValidator(pattern)]
+Label = Annotated[str, PlainValidator(label)]
+Labels = Annotated[dict[str, str], PlainValidator(labels)]
 FallbackOn = Annotated[int | str, PlainValidator(_fallback_on)]
 Droppable = Annotated[str, PlainValidator(_droppable)]
 Parameters = Annotated[dict[str, Any], PlainValidator(_parameters)]
@@ -376,9 +497,10 @@ Durability = Annotated[Literal["process", "power"], PlainValidator(_one_of("proc
 LogLevel = Annotated[
     Literal["debug", "info", "warning", "error"], PlainValidator(_one_of("debug", "info", "warning", "error"))
 ]
+UnknownPriceAction = Annotated[Literal["serve", "refuse"], PlainValidator(_one_of("serve", "refuse"))]
 LogFormat = Annotated[Literal["auto", "json", "text"], PlainValidator(_one_of("auto", "json", "text"))]
 Auth = Annotated[
-    str, PlainValidator(_one_of("key", "none", "bearer", "x-api-key", "x-goog-api-key", "api-key"))
+    str, PlainValidator(_one_of("key", "none", "caller", "bearer", "x-api-key", "x-goog-api-key", "api-key"))
 ]
 Weight = Annotated[
     float,

@@ -11,8 +11,10 @@ import msgspec
 from pydantic import ValidationError
 
 from holdfast.config.build import build
+from holdfast.config.cost_protection import notes_of, with_environment
 from holdfast.config.problems import Path, Problem, from_pydantic, raise_for
 from holdfast.config.schema import Document
+from holdfast.config.sharing import by_environment, redis_notes
 from holdfast.config.source import Source
 from holdfast.config.substitute import substitute_all
 from holdfast.errors import ConfigError
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
     from holdfast.config.effective import Config
 
-__all__ = ["Report", "check", "load", "parse"]
+__all__ = ["Report", "check", "load", "parse", "read_text"]
 
 _MAX_BYTES: Final = 4 * 2**20  # a file this large is no configuration (a device, a log given by mistake)
 
@@ -33,6 +35,8 @@ class Report(msgspec.Struct, frozen=True):
 
     problems: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What holds, and might not be expected."""
 
 
 def load(
@@ -41,6 +45,8 @@ def load(
     *,
     host: str | None = None,
     port: int | None = None,
+    workers: int | None = None,
+    text: bytes | None = None,
 ) -> Config:
     """The configuration in the file at ``path``; with None, what the environment's provider keys alone make.
 
@@ -49,12 +55,16 @@ def load(
         env: the environment's variables; nothing else is read from the process.
         host: overrides ``gateway.host``.
         port: overrides ``gateway.port``.
+        workers: overrides ``gateway.workers``.
+        text: what the file held when somebody else read it (:func:`read_text`): it isn't read again.
 
     Raises:
         ConfigError: everything that is wrong, at once, in ``problems``. No key or variable's content is ever part of it.
     """
-    document = {} if path is None else _read(FilePath(path))
-    return parse(document, env, file=None if path is None else str(path), host=host, port=port)
+    if path is None:
+        return parse({}, env, host=host, port=port, workers=workers)
+    document = _toml(FilePath(path), text if text is not None else read_text(path))
+    return parse(document, env, file=str(path), host=host, port=port, workers=workers)
 
 
 def parse(
@@ -64,9 +74,11 @@ def parse(
     file: str | None = None,
     host: str | None = None,
     port: int | None = None,
+    workers: int | None = None,
 ) -> Config:
     """:func:`load` for a document that was read already (by :mod:`tomllib`, numbers as Decimal)."""
-    filled = substitute_all(_overridden(document, host=host, port=port), env)
+    filled = substitute_all(_overridden(document, host=host, port=port, workers=workers), env)
+    filled = by_environment(with_environment(filled, env), env)
     problems = list(filled.problems)
     checked, found = _validate(filled.document)
     faulty = [problem.path for problem in filled.problems]
@@ -92,10 +104,19 @@ def check(path: str | PathLike[str] | None, env: Mapping[str, str], *, at_ns: in
         config = load(path, env)
     except ConfigError as error:
         return Report(problems=error.problems)
-    return Report(warnings=tuple(warnings_of(config, at_ns=at_ns)))
+    return Report(
+        warnings=tuple(warnings_of(config, at_ns=at_ns)),
+        notes=(*notes_of(config.cost_protection), *redis_notes(config)),
+    )
 
 
-def _read(path: FilePath) -> dict[str, Any]:
+def read_text(path: str | PathLike[str]) -> bytes:
+    """What a configuration's file holds, for :func:`load`.
+
+    Raises:
+        ConfigError: it can't be read, or is too large to be one.
+    """
+    path = FilePath(path)
     try:
         with path.open("rb") as file:
             data = file.read(_MAX_BYTES + 1)
@@ -104,6 +125,10 @@ def _read(path: FilePath) -> dict[str, Any]:
         raise _unreadable(path, f"can't be read: {reason}") from None
     if len(data) > _MAX_BYTES:
         raise _unreadable(path, f"is larger than {_MAX_BYTES // 2**20} MB: this is no configuration")
+    return data
+
+
+def _toml(path: FilePath, data: bytes) -> dict[str, Any]:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

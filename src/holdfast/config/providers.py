@@ -9,6 +9,7 @@ import msgspec
 from pydantic_core import PydanticCustomError
 
 from holdfast.config import fields
+from holdfast.config.defaults import gates_of
 from holdfast.config.effective import Deployment, Provider, retry_of, timeouts_of
 from holdfast.config.problems import did_you_mean, or_quoted
 from holdfast.config.schema import ProviderTable
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["providers_of"]
 
-_NO_KEY: Final = frozenset(("", "none"))  # what people write where there is none
+_NO_SHARED_KEY: Final = ("none", "caller")
 
 
 def providers_of(source: Source) -> dict[str, Provider]:
@@ -80,7 +81,15 @@ class _Reader:
             unsupported=tuple(dict.fromkeys((*row.unsupported, *self._table.unsupported))),
             timeouts=timeouts_of(self._source.doc, None, self._name),
             retry=retry_of(self._source.doc, None, self._name),
+            gates=gates_of(self._source.doc, None, self._name),
+            auth=self._auth(row),
+            from_callers=self._table.auth == "caller",
+            home=row.base_url or self._only_address(),
         )
+
+    def _only_address(self) -> str:
+        addresses = {each.base_url for each in self._table.deployments if each.base_url is not None}
+        return addresses.pop() if len(addresses) == 1 else ""
 
     # The row
 
@@ -178,9 +187,11 @@ class _Reader:
         table = self._table
         if table.api_key is not None and table.api_keys:
             self._wrong("contradicts api_keys; leave one of them out", "api_key")
+        if table.auth in _NO_SHARED_KEY and table.api_key is not None:
+            self._own_key(row, table.api_key, "api_key")  # says that the two contradict each other
+        if table.auth == "caller":
+            return _Key(None, self._auth(row), f"each caller brings its own: {self._told('auth')}")
         if table.auth == "none":
-            if table.api_key is not None:
-                self._own_key(row, table.api_key, "api_key")  # says that the two contradict each other
             return _Key(None, self._auth(row), f"none is needed: {self._told('auth')}")
         if table.api_key is not None:
             return self._own_key(row, table.api_key, "api_key")
@@ -194,8 +205,8 @@ class _Reader:
 
     def _own_key(self, row: catalog.Provider, written: Secret, *setting: str | int) -> _Key:
         key = _real(written)
-        if key is not None and self._table.auth == "none":
-            self._wrong('contradicts auth = "none"; leave one of them out', *setting)
+        if key is not None and self._table.auth in _NO_SHARED_KEY:
+            self._wrong(f'contradicts auth = "{self._table.auth}"; leave one of them out', *setting)
         told = self._told(*setting)
         return _Key(key, self._auth(row), told if key is not None else f'{told} is empty or "none"')
 
@@ -211,13 +222,15 @@ class _Reader:
         return _Key(None, self._auth(row), f"environment {unset} is not set")
 
     def _auth(self, row: catalog.Provider) -> str:
-        return row.auth if self._table.auth in ("key", "none") else self._table.auth
+        return row.auth if self._table.auth in ("key", *_NO_SHARED_KEY) else self._table.auth
 
     def _deployments(
         self, row: catalog.Provider, at_home: catalog.Provider, shared: _Key
     ) -> Iterator[Deployment]:
         """All that are written, or one."""
         table = self._table
+        if table.deployments and table.auth == "caller":
+            self._wrong('contradicts auth = "caller", which goes to one address', "deployments")
         if table.deployments:
             if table.api_keys:
                 self._wrong("contradicts deployments, each of which has its key", "api_keys")
@@ -274,8 +287,9 @@ class _Reader:
 
     def _with_address(self, deployment: Deployment, place: int, shared: _Key) -> tuple[Deployment, bool]:
         """Whether it can be used. One that lacks only an address is an error, unless it is the environment that lacks it."""
-        usable = deployment.key is not None or self._table.auth == "none"
-        if deployment.base_url or not usable:
+        auth = self._table.auth
+        usable = deployment.key is not None or auth == "none"
+        if deployment.base_url or not (usable or auth == "caller"):
             return deployment, usable
         variable = self._known.base_url_env if self._known is not None else None
         if shared.ambient and deployment.key is shared.key:
@@ -312,7 +326,7 @@ class _Reader:
 
 
 def _real(key: Secret) -> Secret | None:
-    return key if key.reveal().lower() not in _NO_KEY else None
+    return key if key.reveal().lower() not in fields.NO_KEY else None
 
 
 def _ends_with(end: str) -> str:

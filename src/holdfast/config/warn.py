@@ -6,8 +6,10 @@ from collections import Counter
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from holdfast.config.cost_protection import findings
 from holdfast.config.effective import is_loopback
 from holdfast.config.problems import Problem
+from holdfast.config.warn_own_keys import own_key_findings, serves_somebody
 from holdfast.engine.route import fold
 from holdfast.providers.prices import PriceBook, parse_overrides
 
@@ -22,8 +24,24 @@ __all__ = ["warnings_of"]
 
 def warnings_of(config: Config, *, at_ns: int) -> Iterator[str]:
     """One sentence each, with its path in front. ``at_ns`` is the time prices are looked up for."""
-    for finding in (*_of_providers(config), *_of_routes(config), *_of_prices(config, at_ns)):
+    for finding in (
+        *_of_callers(config),
+        *_of_providers(config),
+        *own_key_findings(config),
+        *_of_routes(config),
+        *_of_prices(config, at_ns),
+        *findings(config.cost_protection),
+    ):
         yield str(finding)
+
+
+def _of_callers(config: Config) -> Iterator[Problem]:
+    if not is_loopback(config.gateway.host) and not config.keys:
+        yield Problem(
+            ("gateway", "host"),
+            "other machines can reach this address, and no [keys.NAME] stands here: without a key that "
+            "'holdfast keys create' made, the gateway won't start",
+        )
 
 
 def _of_providers(config: Config) -> Iterator[Problem]:
@@ -31,7 +49,7 @@ def _of_providers(config: Config) -> Iterator[Problem]:
         yield Problem(("providers",), "no provider has a key, so no request can be served")
     for key in config.document.providers:
         provider = config.providers[fold(key)]
-        if not provider.usable:
+        if not serves_somebody(config, provider):
             yield Problem(("providers", key), f"is not used: {provider.key_from}")
         for deployment in provider.idle:
             yield Problem(("providers", key), f"{deployment.name} is not used: {deployment.key_from}")
@@ -67,7 +85,9 @@ def _of_routes(config: Config) -> Iterator[Problem]:
     patterns: dict[str, str] = {}
     for route in config.routes.values():
         path = ("routes", route.name)
-        if not any(config.providers[fold(target.provider)].usable for target in route.targets):
+        if not any(
+            serves_somebody(config, config.providers[fold(target.provider)]) for target in route.targets
+        ):
             yield Problem(path, "can't serve: none of its targets' providers has a key")
         yield from _repeated(route)
         yield from _idle_weights(config, route)

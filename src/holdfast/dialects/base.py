@@ -128,6 +128,12 @@ class Dialect(Protocol):
         ...
 
     @property
+    def output_limit(self) -> str | None:
+        """The request's field that holds the output limit; empty: there is none. None: each provider has its own
+        (:attr:`holdfast.engine.endpoint.Endpoint.max_tokens_field`)."""
+        ...
+
+    @property
     def free(self) -> bool:
         """Whether providers charge nothing for it."""
         ...

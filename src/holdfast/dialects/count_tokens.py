@@ -1,4 +1,4 @@
-"""Counting tokens, passed through to Anthropic's and Google's own counters. It costs nothing there."""
+"""Counting tokens, as Anthropic and Google are asked for it and answer. It costs nothing there."""
 
 from __future__ import annotations
 
@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from holdfast.dialects.base import Dialect
+    from holdfast.dialects.codec import DialectCodec
     from holdfast.errors import HoldfastError, ProviderError
+    from holdfast.model import Request
 
-__all__ = ["AnthropicCountTokens", "GeminiCountTokens"]
+__all__ = ["AnthropicCountTokens", "CountTokens", "GeminiCountTokens"]
 
 
 _INNER: Final = ("generateContentRequest", "generate_content_request")
@@ -41,11 +43,27 @@ _object = msgspec.json.Decoder(dict[str, Any]).decode
 _encode = msgspec.json.Encoder().encode
 
 
-class _Counter(NeverStreams):
+class CountTokens(NeverStreams):
     """What both have in common. Everything but the question itself is the family's."""
 
+    name: str
     free = True
     _family: Dialect
+    _codec: DialectCodec
+    _field: str
+    """Where an answer has its count."""
+
+    def neutral(self, envelope: Envelope) -> Request:
+        """What is to be counted, in the neutral model. Takes as long as the body is large.
+
+        Raises:
+            InvalidRequest: the question was read loosely, and a closer look shows a fault.
+        """
+        return self._codec.decode_request(_encode({**envelope.fields, "model": envelope.model}))
+
+    def write_count(self, tokens: int) -> bytes:
+        """An answer with that count."""
+        return _encode({self._field: tokens})
 
     @property
     def request_id_header(self) -> bytes:
@@ -76,11 +94,13 @@ class _Counter(NeverStreams):
         return self._family.error_frame(error, request_id)
 
 
-class AnthropicCountTokens(_Counter):
+class AnthropicCountTokens(CountTokens):
     """``POST /v1/messages/count_tokens``"""
 
     name = "anthropic_count_tokens"
     _family = Anthropic()
+    _codec = _family.codec
+    _field = "input_tokens"
 
     def read_request(self, body: bytes) -> Envelope:
         envelope = self._family.read_request(body)
@@ -101,11 +121,13 @@ class AnthropicCountTokens(_Counter):
         return _raw_fields(codec.encode_request(codec.decode_request(_encode(fields)), Drops(HARMLESS)))
 
 
-class GeminiCountTokens(_Counter):
+class GeminiCountTokens(CountTokens):
     """``POST /v1beta/models/{model}:countTokens``; the model stands in the path."""
 
     name = "gemini_count_tokens"
     _family = Gemini()
+    _codec = _family.codec
+    _field = "totalTokens"
 
     def read_request(self, body: bytes) -> Envelope:
         _, fields = read_fields(body, _object)
@@ -129,6 +151,12 @@ class GeminiCountTokens(_Counter):
         name = model if model.startswith("models/") else f"models/{model}"  # here it is said once more
         written["model"] = msgspec.Raw(_encode(name))
         return _encode({**envelope.fields, place: msgspec.Raw(_encode(written))})
+
+    def neutral(self, envelope: Envelope) -> Request:
+        place = _inner(envelope.fields)
+        if place is None:
+            return super().neutral(envelope)
+        return super().neutral(replace(envelope, fields=_raw_fields(envelope.fields[place])))
 
 
 def _inner(fields: Mapping[str, msgspec.Raw]) -> str | None:

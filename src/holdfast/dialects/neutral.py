@@ -92,6 +92,7 @@ class Neutral:
     end_frame = write_json(Ended()) + b"\n"
     usage_apart = False
     needs_output_limit = False
+    output_limit = ""
     free = False
     request_id_header = b"x-request-id"
     forwarded: tuple[bytes, ...] = ()

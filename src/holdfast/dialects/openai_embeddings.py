@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from holdfast.dialects.base import OTHER, Envelope, Signal
+from holdfast.dialects.counted import counted
 from holdfast.dialects.openai_chat.say import error_body, error_frame
 from holdfast.dialects.openai_errors import inner_refusal, refusal
 from holdfast.dialects.whole import NeverStreams, read_fields, read_typed
@@ -16,6 +17,7 @@ from holdfast.model.usage import Usage
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from holdfast.dialects.reading import Fields
     from holdfast.errors import HoldfastError, ProviderError
 
 __all__ = ["OpenAIEmbeddings"]
@@ -32,14 +34,12 @@ class _Request(msgspec.Struct, gc=False):
     stream: bool | None = None
 
 
-class _Usage(msgspec.Struct, gc=False):
-    prompt_tokens: int | None = None
-    total_tokens: int | None = None
-
-    def neutral(self) -> Usage | None:
-        """Nothing is written, so that the total is the input: some servers say nothing else."""
-        given = self.total_tokens if self.prompt_tokens is None else self.prompt_tokens
-        return None if given is None else Usage(input_tokens=given, output_tokens=0)
+def _read(usage: Fields) -> Usage | None:
+    """Nothing is written, so that the total is the input: some servers say nothing else."""
+    given, total = usage.integer("prompt_tokens"), usage.integer("total_tokens")
+    if given is None:
+        given = total
+    return None if given is None else Usage(input_tokens=given, output_tokens=0, extra=usage.left)
 
 
 class _Embedding(msgspec.Struct, gc=False):
@@ -50,7 +50,7 @@ class _Embedding(msgspec.Struct, gc=False):
 class _Answer(msgspec.Struct, gc=False):
     model: str | None = None
     data: list[_Embedding] | None = None
-    usage: _Usage | None = None
+    usage: Any = None
     error: Any = None
 
 
@@ -105,7 +105,7 @@ class OpenAIEmbeddings(NeverStreams):
         for at, each in enumerate(answer.data):
             if memoryview(each.embedding).nbytes <= _SHORT and bytes(each.embedding) in _EMPTY:
                 return [Signal(body, malformed=f"data[{at}] of the answer has no embedding")]
-        usage = answer.usage.neutral() if answer.usage is not None else None
+        usage = counted(answer.usage, _read)
         return [
             Signal(b"", ((0, OTHER, "stop"),), usage=usage, model=answer.model),
             Signal(b"", end=True),

@@ -28,6 +28,7 @@ class NeverStreams:
     end_frame = b""
     usage_apart = False
     needs_output_limit = False
+    output_limit: str | None = ""
     codec = None
 
     def scanner(self) -> Scanner:

@@ -27,6 +27,9 @@ __all__ = ["Asked", "Wording", "refused_by_all"]
 _OUTPUT_LIMIT: Final = 4_096
 """Tokens. For a provider that wants a limit and a model of which we don't know the largest: every model in use can do it."""
 
+_OUTPUT_LIMITS: Final = ("max_completion_tokens", "max_tokens")
+"""Names of the output limit in the dialect in which providers differ about it."""
+
 _MEDIA: Final[Mapping[str, type]] = {"image": Image, "audio": Audio, "file": File, "video": Video}
 
 
@@ -75,7 +78,7 @@ class Asked:
         try:
             as_it_came = native and not foreign
             envelope = self._envelope if as_it_came else self._translated(dialect, target.model, drops)
-            envelope = self._without(envelope, endpoint, drops)
+            envelope = self._without(_spelt(envelope, endpoint, as_it_came), endpoint, drops)
         except CantExpress as error:
             where = self._locate(error.param or "")
             raise CantExpress(
@@ -100,12 +103,10 @@ class Asked:
             dialect.needs_output_limit
             and envelope.max_output_tokens is None
             and endpoint.max_tokens_field not in overrides
+            and not endpoint.limitless
         ):
             limit = max_output(target.model) or _OUTPUT_LIMIT
             overrides = {endpoint.max_tokens_field: limit, **overrides}
-        elif envelope is not self._envelope and envelope.max_output_tokens is not None:
-            # A translated limit has its dialect's usual name; this provider may know it by another.
-            overrides = {endpoint.max_tokens_field: envelope.max_output_tokens, **overrides}
         return dialect.write_request(envelope, model=target.model, overrides=overrides)
 
     def _translated(self, dialect: Dialect, model: str, drops: Drops) -> Envelope:
@@ -114,12 +115,20 @@ class Asked:
         )
         return dialect.read_request(codec_of(dialect).encode_request(request, drops))
 
+    def neutral(self) -> Request | None:
+        """The request in the neutral model; None where its dialect is only passed through.
+
+        Raises:
+            InvalidRequest: the caller's dialect was read loosely, and a closer look shows a fault.
+        """
+        return None if self._dialect.codec is None else self._neutral()
+
     def _neutral(self) -> Request:
         request = self._request
         if request is None:
             fields = {
                 **self._envelope.fields,
-                "model": msgspec.Raw(msgspec.json.encode(self._envelope.model)),
+                "model": _encode(self._envelope.model),
             }
             request = codec_of(self._dialect).decode_request(msgspec.json.encode(fields))
             if request.max_output_tokens is None and self._envelope.max_output_tokens is not None:
@@ -172,6 +181,26 @@ def _shown(where: str, field: str | None) -> str:
     if not field or where.endswith(field):
         return where
     return f"{where} ({field})" if where else field
+
+
+def _spelt(envelope: Envelope, endpoint: Endpoint, as_it_came: bool) -> Envelope:
+    """With the output limit under this provider's own name for it, where another one was written and isn't known there."""
+    fields, own = envelope.fields, endpoint.max_tokens_field
+    if endpoint.dialect.output_limit is not None:
+        return envelope
+    others = [
+        name
+        for name in _OUTPUT_LIMITS
+        if name in fields and name != own and (not as_it_came or name in endpoint.unsupported)
+    ]
+    if not others:
+        return envelope
+    kept = {name: value for name, value in fields.items() if name not in others}
+    return replace(envelope, fields={**kept, own: _encode(envelope.max_output_tokens)})
+
+
+def _encode(value: Any) -> msgspec.Raw:
+    return msgspec.Raw(msgspec.json.encode(value))
 
 
 def _nested(part: Part) -> Iterator[object]:

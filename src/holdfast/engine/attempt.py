@@ -4,29 +4,33 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
-
+from holdfast import failpoints
 from holdfast.dialects.base import Signal
+from holdfast.engine.billing import Delivered
 from holdfast.engine.guard import Guard, State
-from holdfast.errors import AuthRefused, BadAnswer, HoldfastError, ProviderError, TimedOut
+from holdfast.engine.pace import Pace, tokens_seen
+from holdfast.errors import AuthRefused, BadAnswer, HoldfastError, OwnKeyRefused, ProviderError, TimedOut
 from holdfast.resilience.retry_after import parse_retry_after
 from holdfast.resilience.timeout import Limit, timers
 from holdfast.transport.base import Outgoing
 
 if TYPE_CHECKING:
     from holdfast.clock import Clock
+    from holdfast.engine.call import Call
+    from holdfast.engine.chain import Step
     from holdfast.engine.endpoint import Endpoint
-    from holdfast.engine.exchange import Call
     from holdfast.engine.lane import Lane
-    from holdfast.engine.policy import Target, Timeouts
+    from holdfast.engine.policy import Timeouts
     from holdfast.engine.resume import Replay
+    from holdfast.engine.seams import Permit
     from holdfast.transport.base import Incoming, Transport
 
-__all__ = ["MAX_ANSWER_BYTES", "Attempt", "Limits"]
+__all__ = ["MAX_ANSWER_BYTES", "Attempt"]
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 """The largest whole answer: several images as base64 fit; a provider that never stops doesn't."""
 
+_TOO_MANY = 429
 _MAX_ERROR_BYTES = 1024 * 1024
 _ERROR_BODY_S = 5.0
 """How long the body of an error answer may take: its status has said what matters."""
@@ -34,14 +38,6 @@ _TRAILER_S = 5.0
 """How long usage and the end marker may take once every choice has finished: the answer is whole by then."""
 _LINGER_S = 1.0
 """How long a finished answer's connection may take to end its last chunk before it is closed instead of kept."""
-
-
-class Limits(msgspec.Struct, frozen=True):
-    """The caller's own limits, from its headers: each can only tighten the target's."""
-
-    read_s: float | None = None
-    """Bounds the first byte and every gap."""
-    total_s: float | None = None
 
 
 class Attempt:
@@ -57,12 +53,15 @@ class Attempt:
         "_idle_left",
         "_incoming",
         "_lane",
+        "_pace",
         "_path",
         "_read_s",
         "_replay",
         "_scanner",
+        "_size",
         "_stream",
         "_timers",
+        "_total_is_callers",
         "_transport",
         "body",
         "endpoint",
@@ -72,10 +71,13 @@ class Attempt:
         "guard",
         "headers",
         "number",
+        "permit",
         "sent",
+        "slot",
         "started_at",
         "started_ns",
         "status",
+        "step",
         "target",
         "upstream_id",
     )
@@ -83,7 +85,7 @@ class Attempt:
     def __init__(
         self,
         endpoint: Endpoint,
-        target: Target,
+        step: Step,
         call: Call,
         lane: Lane,
         body: bytes,
@@ -93,10 +95,17 @@ class Attempt:
         clock: Clock,
         deadline: float,
         replay: Replay | None = None,
+        permit: Permit | None = None,
+        slot: int = 0,
     ) -> None:
-        envelope = call.envelope
+        envelope, target = call.envelope, step.target
         self.endpoint = endpoint
+        self.step = step
         self.target = target
+        self.permit = permit
+        """What the gate let it in with; whoever ends the attempt hands it back."""
+        self.slot = slot
+        """Under which number its money was set aside."""
         self.body = body
         self.number = number
         self.guard = Guard(
@@ -121,6 +130,9 @@ class Attempt:
         self._clock = clock
         self._deadline = deadline
         self._read_s = call.limits.read_s
+        self._size = 0
+        asked_s = call.limits.total_s
+        self._total_is_callers = asked_s is not None and asked_s < call.resolved.policy.total_s
         self._stream = envelope.stream
         self._replay = replay
         self._lane = lane
@@ -130,6 +142,8 @@ class Attempt:
         self._scanner = lane.scanner() if envelope.stream else None
         self._incoming: Incoming | None = None
         self._idle_left = self._tightened(target.timeouts.idle_s)
+        least = target.timeouts.min_tokens_per_s
+        self._pace = Pace(least) if least > 0 else None
 
     @property
     def done(self) -> bool:
@@ -188,6 +202,7 @@ class Attempt:
             except TimeoutError:
                 waited = self._clock.monotonic() - now
                 self._idle_left = idle - waited
+                self._check_pace(now)
                 if waited < idle and until < self._deadline:
                     return None
                 self._end_late(now + idle)
@@ -201,9 +216,17 @@ class Attempt:
             else:  # a trailer has its time once, whatever comes in it
                 self._idle_left = idle - (self._clock.monotonic() - now)
             if out or self.done:
+                self._check_pace(now)
                 return out
             if guard.fault is not None:
                 raise guard.fault
+
+    @property
+    def delivered(self) -> Delivered:
+        """What came of the answer, whatever became of it. Of a plain one its bytes are counted as if all were text."""
+        guard = self.guard
+        repeated = 0 if self._replay is None else self._replay.matched
+        return Delivered(tokens_seen(guard.progress, max(guard.said, self._size) + repeated), guard.usage)
 
     def closing(self) -> bytes:
         """Once :attr:`done`, of a stream: what was held back until then, and what belongs before the end marker."""
@@ -223,11 +246,17 @@ class Attempt:
         """Sends the request; returns its answer's head."""
         endpoint = self.endpoint
         request = Outgoing(endpoint.origin, "POST", self._path, self.headers, self.body)
+        if failpoints.armed:
+            failpoints.hit("send.connect")
         incoming = self._incoming = await self._transport.send(
             request, connect_s=timeouts.connect_s, on_sent=self._mark_sent
         )
         self.first_byte_at = self._clock.monotonic()
         self.status = incoming.status
+        if failpoints.armed:
+            failpoints.hit("send.head")
+        if self.permit is not None:
+            self.permit.heard(incoming.headers.get, refused=incoming.status == _TOO_MANY)
         if (upstream_id := incoming.headers.get(endpoint.dialect.request_id_header.decode())) is not None:
             self.upstream_id = endpoint.scrub_text(upstream_id)
         if self._lane.native and endpoint.dialect.forwarded:
@@ -240,6 +269,8 @@ class Attempt:
 
     def _mark_sent(self) -> None:
         self.sent = True
+        if failpoints.armed:
+            failpoints.hit("send.writing")
 
     async def _refusal(self, incoming: Incoming) -> ProviderError:
         patience = min(self._clock.monotonic() + _ERROR_BODY_S, self._deadline)
@@ -249,8 +280,8 @@ class Attempt:
         except (HoldfastError, TimeoutError):
             body = b""  # the status is verdict enough
         error = self.endpoint.scrubbed(self.endpoint.dialect.refusal(incoming.status, body))
-        if isinstance(error, AuthRefused):  # the provider's words are for us, not for our caller
-            error.message = f"{self.endpoint.provider} refused the gateway's API key ({incoming.status})"
+        if isinstance(error, AuthRefused):
+            error = self._refused_key(error)
         asked_s = parse_retry_after(incoming.headers.get, self._clock.wall_ns() / 1e9)
         if asked_s is not None:  # else what the body says, where its dialect has a place for it
             error.retry_after_s = asked_s
@@ -261,13 +292,40 @@ class Attempt:
         }
         return error
 
+    def _refused_key(self, error: AuthRefused) -> AuthRefused:
+        """Of our key, the provider's words are for us and not for our caller; of the caller's own, its body is."""
+        endpoint, said = self.endpoint, error.upstream_status
+        if endpoint.key_of == "shared":
+            error.message = f"{endpoint.provider} refused the gateway's API key ({said})"
+            return error
+        whose = "your own" if endpoint.key_of == "caller" else "this tenant's own"
+        refused = OwnKeyRefused(
+            f"{endpoint.provider} refused {whose} API key ({said})",
+            upstream_status=said,
+            body=error.body,
+            kind=error.kind,
+        )
+        refused.dialect = error.dialect
+        return refused
+
     async def _until_commit(self, incoming: Incoming) -> bytes:
+        guard = self.guard
         while True:
-            out = self._take(await incoming.read_some())
-            if self.guard.committed:
+            # Finished without content: nothing has gone out, so what may still spoil it is waited for.
+            finished = guard.state is State.CLOSING
+            out = self._take(await (self._trailer(incoming) if finished else incoming.read_some()))
+            if guard.spoke or self.done:
                 return out
-            if self.guard.fault is not None:
-                raise self.guard.fault
+            if guard.fault is not None:
+                raise guard.fault
+
+    async def _trailer(self, incoming: Incoming) -> bytes:
+        """What follows the last finish reason; ``b""`` where that doesn't come in its time, and isn't missed."""
+        now = self._clock.monotonic()
+        try:
+            return await self._next(incoming, now, now + _TRAILER_S)
+        except (HoldfastError, TimeoutError):
+            return b""
 
     async def _replayed(self, incoming: Incoming) -> bytes:
         """A resumption's start: as long as it repeats what was delivered it isn't silent, so only gaps are bounded."""
@@ -292,7 +350,6 @@ class Attempt:
     async def _whole(self, incoming: Incoming) -> bytes:
         """A plain answer: read to its end, then judged as the split that it stands for."""
         parts: list[bytes] = []
-        size = 0
         idle_s = self._tightened(self.target.timeouts.idle_s)
         while True:
             now = self._clock.monotonic()
@@ -304,8 +361,8 @@ class Attempt:
             if not data:
                 break
             parts.append(data)
-            size += len(data)
-            if size > MAX_ANSWER_BYTES:
+            self._size += len(data)
+            if self._size > MAX_ANSWER_BYTES:
                 raise BadAnswer(f"the provider's answer is larger than {MAX_ANSWER_BYTES} bytes")
         answer = parts[0] if len(parts) == 1 else b"".join(parts)
         self.first_token_at = self.first_byte_at
@@ -366,12 +423,26 @@ class Attempt:
             self.endpoint.scrubbed(guard.fault)
         return out
 
+    def _check_pace(self, since: float) -> None:
+        """``min_tokens_per_s``, after a wait that began at ``since``. What came meanwhile still goes out."""
+        guard, pace = self.guard, self._pace
+        if pace is None or guard.state is not State.SPEAKING:
+            return
+        if pace.crawls(self._clock.monotonic() - since, tokens_seen(guard.progress, guard.said)):
+            least = self.target.timeouts.min_tokens_per_s
+            guard.lost(
+                TimedOut(
+                    f"the provider's stream crawls: fewer than {least:g} tokens a second (min_tokens_per_s)",
+                    limit="min_tokens_per_s",
+                    silent=False,
+                )
+            )
+
     def _end_late(self, idle: float) -> None:
         """A limit ran out while streaming. A whole answer stays whole; anything else is broken."""
         name = "idle_s" if idle < self._deadline else "total_s"
-        self.guard.lost(
-            TimedOut(f"the provider sent nothing for too long ({name})", limit=name, silent=False)
-        )
+        said = f"the provider sent nothing for too long ({name})"
+        self.guard.lost(TimedOut(said, limit=name, silent=False, hasty=self._is_callers(name)))
         if self.guard.fault is not None:
             raise self.guard.fault
 
@@ -380,7 +451,14 @@ class Attempt:
             name = "total_s"
         silent = self.first_byte_at is None
         what = "did not answer" if silent else "sent no content" if self._stream else "stopped in mid-answer"
-        return TimedOut(f"the provider {what} in time ({name})", limit=name, silent=silent)
+        said = f"the provider {what} in time ({name})"
+        return TimedOut(said, limit=name, silent=silent, hasty=self._is_callers(name))
+
+    def _is_callers(self, name: str) -> bool:
+        """The limit was the caller's own, and shorter than the target's."""
+        if name == "total_s":
+            return self._total_is_callers
+        return self._read_s is not None and self._read_s < getattr(self.target.timeouts, name)
 
     def _tightened(self, limit_s: float) -> float:
         return limit_s if self._read_s is None else min(limit_s, self._read_s)

@@ -24,8 +24,10 @@ from holdfast.errors import (
     ModelMissing,
     NoTimeLeft,
     Overloaded,
+    OwnKeyRefused,
     ProviderError,
     QuotaExhausted,
+    RateExceeded,
     RateLimited,
     Rejected,
     RequestRefused,
@@ -65,6 +67,7 @@ VERDICTS: Final[Mapping[type[HoldfastError], Verdict]] = {
     ContextTooLong: Verdict.LARGER,
     ModelMissing: Verdict.STOP,
     AuthRefused: Verdict.STOP,
+    OwnKeyRefused: Verdict.STOP,
     QuotaExhausted: Verdict.NEXT,
     RateLimited: Verdict.RETRY,
     Overloaded: Verdict.RETRY,
@@ -81,14 +84,7 @@ VERDICTS: Final[Mapping[type[HoldfastError], Verdict]] = {
 }
 
 
-class Step(msgspec.Struct, frozen=True):
-    """The next attempt: which target of the chain, and not before when (monotonic seconds)."""
-
-    target: Target
-    at: float
-
-
-class _Place(msgspec.Struct):
+class _Place(msgspec.Struct, eq=False):
     """One target's place in the queue."""
 
     target: Target
@@ -96,6 +92,26 @@ class _Place(msgspec.Struct):
     not_before: float = 0.0
     tries: int = 0
     timed_out: bool = False
+
+
+class Step(msgspec.Struct, frozen=True, eq=False):
+    """The next attempt: which target of the chain, and not before when (monotonic seconds).
+
+    Its target has left the queue. Whoever got the step says what became of it: :meth:`Chain.failed`,
+    :meth:`Chain.turned_away`, or nothing where it succeeded.
+    """
+
+    at: float
+    place: _Place
+
+    @property
+    def target(self) -> Target:
+        return self.place.target
+
+    @property
+    def first(self) -> bool:
+        """The target wasn't tried before."""
+        return self.place.tries == 1
 
 
 class Chain:
@@ -107,12 +123,13 @@ class Chain:
         deadline: monotonic seconds after which nothing may start.
         random: floats in [0, 1), for jitter.
         window: a target's context window in tokens, where it is known.
+        may_retry: asked before a target is tried again; what it gives isn't given back. The retry budget's place.
     """
 
     __slots__ = (
-        "_current",
         "_deadline",
         "_left",
+        "_may_retry",
         "_policy",
         "_queue",
         "_random",
@@ -129,14 +146,15 @@ class Chain:
         deadline: float,
         random: Callable[[], float],
         window: Callable[[Target], int | None] = lambda _: None,
+        may_retry: Callable[[Target], bool] | None = None,
     ) -> None:
         self._queue = deque(_Place(target, 1 + target.retry.max_retries) for target in targets)
         self._policy = policy
         self._deadline = deadline
         self._random = random
         self._window = window
+        self._may_retry = may_retry
         self._left = policy.max_attempts
-        self._current: _Place | None = None
         self.failures: list[tuple[Target, HoldfastError]] = []
         self.fatal: HoldfastError | None = None
         """The failure that ends the request whatever targets are left."""
@@ -146,23 +164,44 @@ class Chain:
         if self.fatal is not None or self._left <= 0:
             return None
         while self._queue:
-            place = self._queue[0]
+            place = self._queue.popleft()
             at = max(now, place.not_before)
-            if place.tries_left > 0 and at < self._deadline:
-                self._current = place
-                self._left -= 1
-                place.tries_left -= 1
-                place.tries += 1
-                return Step(place.target, at)
-            self._queue.popleft()
+            if at < self._deadline and self._may_try(place):
+                return self._step(place, at)
         return None
 
-    def failed(self, error: HoldfastError, now: float, *, elsewhere: bool = False) -> None:
-        """The attempt of the last :meth:`next` failed. ``elsewhere``: it had served for a while, so others go first."""
-        place = self._current
+    def may_hedge(self, now: float) -> bool:
+        """Whether one more attempt may begin beside those that run."""
+        return self._untried(now) is not None
+
+    def hedge(self, now: float) -> Step | None:
+        """One more attempt beside those that run: at the first target that wasn't tried, if there is one."""
+        place = self._untried(now)
         if place is None:
-            raise RuntimeError("failed() without an attempt")
-        self._current = None
+            return None
+        self._queue.remove(place)
+        return self._step(place, now)
+
+    def _untried(self, now: float) -> _Place | None:
+        if self.fatal is not None or self._left <= 0 or now >= self._deadline:
+            return None
+        return next((place for place in self._queue if not place.tries and place.not_before <= now), None)
+
+    def _may_try(self, place: _Place) -> bool:
+        """The budget is asked last: what it gives is spent."""
+        if place.tries_left <= 0:
+            return False
+        return place.tries == 0 or self._may_retry is None or self._may_retry(place.target)
+
+    def _step(self, place: _Place, at: float) -> Step:
+        self._left -= 1
+        place.tries_left -= 1
+        place.tries += 1
+        return Step(at, place)
+
+    def failed(self, step: Step, error: HoldfastError, now: float, *, elsewhere: bool = False) -> None:
+        """The attempt failed. ``elsewhere``: it had served for a while, so others go first."""
+        place = step.place
         self.failures.append((place.target, error))
         verdict = self._judge(error)
         if verdict is Verdict.STOP and isinstance(error, AuthRefused):
@@ -170,7 +209,7 @@ class Chain:
         elif verdict is Verdict.STOP:
             self.fatal = error
         elif verdict is Verdict.NEXT:
-            self._queue.popleft()
+            return
         elif verdict is Verdict.LARGER:
             self._keep_larger(place, error)
         elif verdict is Verdict.DEFER or elsewhere:
@@ -179,13 +218,14 @@ class Chain:
         else:
             self._retry(place, error, now)
 
-    def skipped(self) -> None:
-        """The target of the last :meth:`next` can't be asked this at all: it was no attempt, and won't be one."""
-        if self._current is None:
-            raise RuntimeError("skipped() without an attempt")
-        self._current = None
+    def turned_away(self, step: Step, error: HoldfastError | None = None) -> None:
+        """Nothing was sent, so it was no attempt: a gate refused (``error``), or the target can't be asked this at all.
+
+        The target is out for this request.
+        """
         self._left += 1
-        self._queue.popleft()
+        if error is not None:
+            self.failures.append((step.target, error))
 
     def verdict(self) -> HoldfastError:
         """The answer when no attempt is left."""
@@ -206,7 +246,6 @@ class Chain:
 
     def _retry(self, place: _Place, error: HoldfastError, now: float) -> None:
         if place.tries_left <= 0:
-            self._queue.popleft()
             return
         too_long = error.retry_after_s is not None and error.retry_after_s > place.target.retry.max_s
         untried = sum(other.tries == 0 for other in self._queue)
@@ -214,10 +253,10 @@ class Chain:
             self._defer(place, now + self._pause(place, error))
             return
         place.not_before = now + self._pause(place, error)
+        self._queue.appendleft(place)
 
     def _defer(self, place: _Place, not_before: float) -> None:
         """Behind every target that wasn't tried; then whoever may be asked soonest; those that timed out last."""
-        self._queue.popleft()
         if place.tries_left > 0:
             place.not_before = not_before
             self._queue.append(place)
@@ -261,7 +300,7 @@ class Chain:
 def all_failed(failures: Sequence[tuple[Target, HoldfastError]]) -> TargetsFailed:
     """The one error for a chain that is used up: its status says what all of them have in common."""
     errors = [error for _, error in failures]
-    limited = [error for error in errors if isinstance(error, RateLimited | QuotaExhausted)]
+    limited = [error for error in errors if isinstance(error, RateLimited | QuotaExhausted | RateExceeded)]
     if errors and len(limited) == len(errors):
         status = 429
     elif not errors or any(_is_timeout(error) for error in errors):

@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import quote
 
 import msgspec
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from holdfast.dialects.base import Dialect
     from holdfast.errors import ProviderError
     from holdfast.secret import Secret
     from holdfast.transport.base import Origin
 
-__all__ = ["Endpoint"]
+__all__ = ["AUTH", "Endpoint", "KeyOf"]
+
+KeyOf = Literal["shared", "own", "caller"]
+"""Whose a key is: the gateway's; the tenant's own, which the gateway keeps; or the caller's, which came with the request."""
+
+AUTH: Final[Mapping[str, tuple[bytes, bytes]]] = {
+    "bearer": (b"authorization", b"Bearer "),
+    "x-api-key": (b"x-api-key", b""),
+    "x-goog-api-key": (b"x-goog-api-key", b""),
+    "api-key": (b"api-key", b""),
+}
+"""How each way of authentication carries a key: the header, and what stands before the key."""
+
+_OF_A_KEY: Final = frozenset(
+    (*(name for name, _ in AUTH.values()), b"openai-organization", b"openai-project")
+)
+"""Headers that carry a key, or name the account that it belongs to."""
 
 _MAX_HEADER = 256
 
@@ -38,6 +56,28 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     ``video``."""
     secrets: tuple[Secret, ...] = ()
     """Scrubbed from whatever the provider says back."""
+    key_of: KeyOf = "shared"
+    """Whose key it sends: a refusal of another's than ours is its owner's to hear."""
+
+    def with_key(self, key: Secret, auth: str, *, of: KeyOf, deployment: str) -> Endpoint:
+        """This door for another's key, which travels as ``auth`` says. Nothing of ours that says who pays goes with it."""
+        name, prefix = AUTH[auth]
+        kept = [header for header in self.headers if header[0] not in _OF_A_KEY]
+        return msgspec.structs.replace(
+            self,
+            deployment=deployment,
+            headers=(*kept, (name, prefix + key.reveal().encode())),
+            secrets=(*self.secrets, key),
+            key_of=of,
+        )
+
+    @property
+    def limitless(self) -> bool:
+        """It takes no output limit: nothing but the model ends its answers."""
+        if not self.unsupported:  # nearly always
+            return False
+        field = self.dialect.output_limit
+        return (self.max_tokens_field if field is None else field) in self.unsupported
 
     def path_for(self, model: str, *, stream: bool) -> str:
         """The path to ask ``model`` at, percent-encoded where the model stands in it."""

@@ -147,8 +147,10 @@ class Guard:
         "fault",
         "finish_reason",
         "progress",
+        "said",
         "state",
         "usage",
+        "usage_so_far",
         "written",
     )
 
@@ -176,13 +178,22 @@ class Guard:
         """The kinds of content seen, as bits of :mod:`holdfast.dialects.base`."""
         self.progress = 0
         """Counts the events that weren't pings: what resets the idle limit."""
+        self.said = 0
+        """Characters of text, of events with one choice."""
         self.usage: Usage | None = None
+        self.usage_so_far = False
+        """It came with content that isn't the last: where nothing follows, more may be billed."""
         self._usage_frame = b""
         self.finish_reason: str | None = None
         self.written: list[str] | None = None
         """Where set: takes the text that went out, for a resumption."""
         self.fault: HoldfastError | None = None
         """Why the state is BROKEN."""
+
+    @property
+    def spoke(self) -> bool:
+        """Content was seen."""
+        return self._spoke
 
     @property
     def committed(self) -> bool:
@@ -275,6 +286,7 @@ class Guard:
             self._seen.add(index)
             done = self._finished.get(index)
             if content:
+                self.said += len(signal.text)
                 self.content |= content
                 self.progress += 1
                 self._go(Event.CONFLICT if done is not None else Event.CONTENT, None)
@@ -297,6 +309,7 @@ class Guard:
     def _keep_usage(self, signal: Signal) -> bytes:
         """Takes usage out of the stream, where it stands apart: it is told once, last, and only if it was asked for."""
         self.usage = signal.usage
+        self.usage_so_far = bool(signal.beats) and len(self._finished) < max(len(self._seen), 1)
         self.progress += 1
         self._go(Event.USAGE, None)
         if not self._usage_apart:

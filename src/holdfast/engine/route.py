@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 import msgspec
 
-from holdfast.engine.policy import Policy, Retry, Route, Target, Timeouts
+from holdfast.engine.policy import Gates, Policy, Retry, Route, Target, Timeouts
 from holdfast.errors import UnknownModel
 from holdfast.providers import catalog
 
@@ -66,6 +66,8 @@ class Resolved(msgspec.Struct, frozen=True, kw_only=True):
     policy: Policy
     spread: bool = False
     """Some targets are equals."""
+    unkeyed: tuple[tuple[str, str], ...] = ()
+    """Targets that others may be served by and this caller may not, for want of a key of its own; and that word."""
 
     def order(self, random: Callable[[], float]) -> Sequence[Target]:
         """The targets as this request tries them: tier after tier, equals in an order drawn by weight.
@@ -111,6 +113,8 @@ class Upstream(Protocol):
 
     @property
     def retry(self) -> Retry: ...
+    @property
+    def gates(self) -> Gates: ...
 
 
 class Routing(Protocol):
@@ -140,9 +144,16 @@ class Routes:
     Args:
         config: providers, routes and the default.
         owner: which provider a bare model name belongs to, by name, or None; the catalog's knowledge.
+        remembered: names whose answers are kept.
     """
 
-    def __init__(self, config: Routing, *, owner: Callable[[str], str | None] = catalog.owner_of) -> None:
+    def __init__(
+        self,
+        config: Routing,
+        *,
+        owner: Callable[[str], str | None] = catalog.owner_of,
+        remembered: int = _REMEMBERED,
+    ) -> None:
         self._config = config
         self._owner = owner
         self._patterns = tuple(
@@ -152,7 +163,7 @@ class Routes:
         )
         self._models: tuple[ModelEntry, ...] = ()
         self._models = tuple(self._list())
-        self._remember = lru_cache(maxsize=_REMEMBERED)(self._find)
+        self._remember = lru_cache(maxsize=remembered)(self._find)
 
     def resolve(self, model: str) -> Resolved:
         """The targets for ``model``.
@@ -227,6 +238,7 @@ class Routes:
                 model=self._spelled(upstream.name, rest),
                 timeouts=upstream.timeouts,
                 retry=upstream.retry,
+                gates=upstream.gates,
             )
             for deployment, weight in upstream.shares
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from holdfast.dialects.base import Dialect
+    from holdfast.secret import Secret
 
 __all__ = ["Message", "Receive", "Request", "Scope", "Send", "request_ids", "respond"]
 
@@ -39,6 +40,8 @@ class Request(msgspec.Struct, kw_only=True):
     query: bytes = b""
     key: str = "local"
     """The name of the caller's key."""
+    brought: Mapping[str, Secret] = {}
+    """Keys to providers that came with it, by the way they travelled."""
     told: HeaderList = []  # msgspec copies an empty mutable default for each instance
     """Headers that go out with an error too."""
     answered: bool = False

@@ -5,10 +5,15 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
+from holdfast.gateway.admin import PATHS as ADMIN
+from holdfast.gateway.openapi_keys import KEY_SCHEMAS, key_paths
+from holdfast.gateway.openapi_money import MONEY_SCHEMAS, money_paths
+from holdfast.gateway.openapi_provider_keys import PROVIDER_KEY_SCHEMAS, provider_key_paths
+from holdfast.gateway.openapi_reload import RELOAD_SCHEMAS, reload_paths
 from holdfast.gateway.paths import AZURE_VERBS, GEMINI_VERBS, MODELS, POSTS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 __all__ = ["openapi"]
 
@@ -20,12 +25,20 @@ _TEMPLATES: Final[Mapping[str, str]] = {
 
 _SUMMARIES: Final[Mapping[str, str]] = {
     "anthropic": "A message, in Anthropic's Messages format",
-    "anthropic_count_tokens": "How many tokens a message has, counted by an Anthropic target",
+    "anthropic_count_tokens": "How many tokens a message has: as an Anthropic target counts, or as the gateway does",
     "gemini": "Content, in Gemini's format",
-    "gemini_count_tokens": "How many tokens a content has, counted by a Gemini target",
+    "gemini_count_tokens": "How many tokens a content has: as a Gemini target counts, or as the gateway does",
     "openai_chat": "A chat completion, in OpenAI's Chat Completions format",
     "openai_embeddings": "Embeddings, in OpenAI's format",
     "openai_responses": "A response, in OpenAI's Responses format",
+}
+
+_ADMIN: Final[Mapping[str, str]] = {
+    "/admin/targets": "How the policies before each target stand that was asked since the start",
+    "/admin/rates": "How callers' own rate limits stand: what is allowed now, by key and by model",
+}
+_ADMIN_PARAMETERS: Final[Mapping[str, str]] = {
+    "target": "The only one to be told, such as `openai/gpt-4o`; with several keys or addresses `openai[one]/gpt-4o`.",
 }
 
 
@@ -62,6 +75,11 @@ def openapi(version: str) -> dict[str, Any]:
                     },
                 }
             },
+            **{path: {"get": _admin(path, parameters)} for path, parameters in ADMIN.items()},
+            **key_paths(),
+            **provider_key_paths(),
+            **money_paths(),
+            **reload_paths(),
             "/openapi.json": {
                 "get": {
                     "operationId": "openapi",
@@ -80,6 +98,12 @@ def openapi(version: str) -> dict[str, Any]:
                     name: {"type": "apiKey", "in": "header", "name": name}
                     for name in ("x-api-key", "x-goog-api-key", "api-key")
                 },
+                "admin": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "`gateway.admin_key`, or an admin key that was made.",
+                },
+                "admin-x-api-key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
             },
             "responses": {
                 "Error": {
@@ -87,7 +111,15 @@ def openapi(version: str) -> dict[str, Any]:
                     "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
                 }
             },
-            "schemas": {"ChatRequest": _CHAT_REQUEST, "AnyRequest": _ANY_REQUEST, "Error": _ERROR},
+            "schemas": {
+                "ChatRequest": _CHAT_REQUEST,
+                "AnyRequest": _ANY_REQUEST,
+                "Error": _ERROR,
+                **KEY_SCHEMAS,
+                **PROVIDER_KEY_SCHEMAS,
+                **MONEY_SCHEMAS,
+                **RELOAD_SCHEMAS,
+            },
         },
     }
 
@@ -224,6 +256,27 @@ def _models(path: str, *, one: bool = False) -> dict[str, Any]:
     }
 
 
+def _admin(path: str, parameters: Iterable[str]) -> dict[str, Any]:
+    return {
+        "operationId": _name("show", path),
+        "summary": _ADMIN[path],
+        "security": [{}, {"admin": []}, {"admin-x-api-key": []}],
+        "parameters": [
+            {
+                "name": name,
+                "in": "query",
+                "description": _ADMIN_PARAMETERS[name],
+                "schema": {"type": "string"},
+            }
+            for name in parameters
+        ],
+        "responses": {
+            "200": _json("See the gateway's page."),
+            **dict.fromkeys(("400", "401", "403", "404", "405"), _SAID),
+        },
+    }
+
+
 def _greeting() -> dict[str, Any]:
     return {
         "operationId": "greet",
@@ -271,8 +324,15 @@ def _answer_headers() -> dict[str, Any]:
         "x-holdfast-model": "The model as sent to the provider.",
         "x-holdfast-deployment": "Which of the provider's keys or addresses, where it has several.",
         "x-holdfast-dropped": "Fields that the target can't say and the route permits to leave out.",
+        "x-holdfast-degraded": (
+            "`redis`: Redis was lost when the request was admitted, and this process counted its part of the rate limits "
+            "alone. Several are separated by commas."
+        ),
         "x-holdfast-attempts": "How many attempts were begun.",
         "x-holdfast-max-output-tokens": "The output limit that the route set, where the request named none.",
         "x-holdfast-cost-usd": "What it cost, where that is known by then.",
+        "x-holdfast-token-count": "Of a count that the gateway made: `exact`, `reconstructed` or `calibrated`.",
+        "x-holdfast-token-model": "The target as whose tokens it counted.",
+        "x-holdfast-token-upper-bound": "The most that the count can be; absent where not all input can be seen.",
     }
     return {name: {"description": said, "schema": {"type": "string"}} for name, said in told.items()}

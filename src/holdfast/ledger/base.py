@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from msgspec import Struct
 
 if TYPE_CHECKING:
-    from holdfast.ledger.entry import Counts, End, Intent, Record
+    from typing import Any
 
-__all__ = ["Ledger", "LedgerHealth", "LedgerStore"]
+    from holdfast.ledger.entry import Charge, Counts, End, Intent, Record
+    from holdfast.ledger.statement import Statement
+
+__all__ = ["Ledger", "LedgerHealth", "LedgerStore", "SqlLedger"]
 
 
 class LedgerHealth(Struct, frozen=True, kw_only=True):
@@ -58,6 +61,30 @@ class Ledger(Protocol):
         """Take the end. Never blocks, never raises; kept and tried again until it is written."""
         ...
 
+    async def raise_bound(self, request_id: str, *, bound_nano: int | None, bound_tokens: int | None) -> None:
+        """Return when it is durable that an open request may come to this much.
+
+        Raises:
+            LedgerUnavailable: it isn't, and won't be: nothing more may be sent for it.
+        """
+        ...
+
+    async def spending(self) -> list[Charge]:
+        """What was spent of budgets and still counts, open requests not included.
+
+        Raises:
+            LedgerUnavailable: it can't be read.
+        """
+        ...
+
+    async def forget_spending(self, account: str) -> None:
+        """Return when what was spent of one account counts no more.
+
+        Raises:
+            LedgerUnavailable: it can't be written.
+        """
+        ...
+
     async def flush(self) -> None:
         """Return when every end taken so far is written, however long that takes: bound it where that matters.
 
@@ -79,3 +106,24 @@ class LedgerStore(Ledger, Protocol):
     async def get(self, request_id: str) -> Record | None: ...
 
     async def counts(self) -> Counts: ...
+
+
+class SqlLedger(LedgerStore, Protocol):
+    """A ledger in a database, whose transactions take other parts' statements along."""
+
+    idempotency_secret: bytes
+    shared: ClassVar[bool]
+    """Other processes write it at the same time."""
+
+    @property
+    def owner(self) -> str:
+        """This process' id: new for every start, and again when it was taken for dead."""
+        ...
+
+    async def ask(self, statement: Statement) -> Any:
+        """See :meth:`holdfast.ledger.writer.GroupWriter.ask`; so for the others."""
+        ...
+
+    async def tell(self, statement: Statement) -> Any: ...
+
+    def post(self, statement: Statement) -> None: ...

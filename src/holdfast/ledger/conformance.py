@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
+from msgspec.structs import replace
+
 from holdfast.errors import LedgerUnavailable
-from holdfast.ledger.entry import AttemptRow, Counts, End, Intent
+from holdfast.ledger.entry import AccountPart, AttemptRow, Charge, Counts, End, Intent
 from holdfast.model import Usage
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ __all__ = ["CHECKS", "run_store_conformance"]
 
 _WHEN: Final = 1_790_000_000_000_000_000
 _CALLERS: Final = 100
+_NEVER: Final = 2**62
 
 
 def run_store_conformance(factory: Callable[[], Awaitable[LedgerStore]]) -> None:
@@ -151,6 +154,45 @@ async def callers_at_once_dont_meet(ledger: LedgerStore) -> None:
         _same("end", record and record.end, _full_end(number))
 
 
+async def what_ended_is_charged_once(ledger: LedgerStore) -> None:
+    """To each account its sum over all requests, in each part of its window; a second end charges nothing."""
+    for number in (1, 2, 3):
+        await ledger.begin(_full_intent(number))
+    first, later = Charge("day", 0, None, 2**52), Charge("day", 1, None, 5)
+    ledger.end(replace(_full_end(1), charges=(first, Charge("all", 0, None, 7))))
+    ledger.end(replace(_full_end(1), charges=(first,)))
+    ledger.end(replace(_end(2), charges=(first, later)))
+    ledger.end(replace(_end(9), charges=(first,)))  # nobody began it
+    await ledger.flush()
+    spent = sorted(await ledger.spending(), key=lambda each: (each.account, each.start_ns))
+    _same("spending", spent, [Charge("all", 0, None, 7), replace(first, amount=2**53), later])
+    await ledger.forget_spending("day")
+    _same("spending", await ledger.spending(), [Charge("all", 0, None, 7)])
+
+
+async def what_no_longer_counts_isnt_told(ledger: LedgerStore) -> None:
+    await ledger.begin(_intent(1))
+    over = Charge("hour", 5, 10, 3)
+    ledger.end(replace(_end(1), charges=(over, Charge("hour", 6, _NEVER, 4))))
+    await ledger.flush()
+    _same("spending", await ledger.spending(), [Charge("hour", 6, _NEVER, 4)])
+
+
+async def an_open_requests_bound_can_be_raised(ledger: LedgerStore) -> None:
+    await ledger.begin(_full_intent(1))
+    await ledger.raise_bound(_id(1), bound_nano=2**60, bound_tokens=None)
+    record = await ledger.get(_id(1))
+    _same("intent", record and record.intent, replace(_full_intent(1), bound_nano=2**60, bound_tokens=None))
+    ledger.end(_end(1))
+    await ledger.flush()
+    for number in (1, 2):  # it is over; it never was
+        try:
+            await ledger.raise_bound(_id(number), bound_nano=1, bound_tokens=1)
+        except LedgerUnavailable:
+            continue
+        raise AssertionError(f"the bound of request {number} was raised though it isn't open")
+
+
 async def health_adds_up(ledger: LedgerStore) -> None:
     await ledger.begin(_intent(1))
     await ledger.begin(_intent(2))
@@ -186,6 +228,9 @@ CHECKS: Final = (
     an_id_is_begun_once,
     a_cancelled_begin_can_be_ended,
     callers_at_once_dont_meet,
+    what_ended_is_charged_once,
+    what_no_longer_counts_isnt_told,
+    an_open_requests_bound_can_be_raised,
     health_adds_up,
     a_closed_ledger_takes_nothing,
 )
@@ -226,6 +271,8 @@ def _full_intent(number: int) -> Intent:
         stream=True,
         request_bytes=2**40,
         bound_nano=2**53 + 1,
+        bound_tokens=2**41,
+        accounts=(AccountPart("day:usd:day:", "usd", 5, 2**61), AccountPart("all", "tokens", 0, None)),
     )
 
 
@@ -276,6 +323,7 @@ def _full_end(number: int) -> End:
         cost_nano=2**53 + 1,
         price_id="2026-11-20",
         billed="provider",
+        paid_by="caller",
     )
     unpriced = AttemptRow(
         number=3,
@@ -285,6 +333,7 @@ def _full_end(number: int) -> End:
         outcome="ok",
         total_ms=0.0,
         usage=Usage(),
+        usage_flag="missing",
         billed="bound",
     )
     return End(

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NANO",
+    "AccountPart",
     "AttemptRow",
     "Billed",
+    "Charge",
     "Counts",
     "End",
     "FinalState",
@@ -42,6 +44,27 @@ SettledBy: TypeAlias = Literal["end", "recovery"]
 """``end``: its own end. ``recovery``: its process died, so it is ``unknown`` and costs its bound."""
 
 
+class AccountPart(Struct, frozen=True, array_like=True):
+    """Where a request's spending is counted: one subject's account of one budget, in one part of the budget's window."""
+
+    account: str
+    measure: Literal["usd", "tokens"]
+    start_ns: int
+    until_ns: int | None
+    """From when on what was spent in this part doesn't count; ``None``: it always does."""
+
+
+class Charge(Struct, frozen=True):
+    """What a request spent of one account in one part of its window: nano-dollars or tokens, as the account says."""
+
+    account: str
+    start_ns: int
+    until_ns: int | None
+    amount: int
+    held: int = 0
+    """How much of it comes out of its process' block (:mod:`holdfast.ledger.blocks`); 0 where there are none."""
+
+
 class Intent(Struct, frozen=True, kw_only=True):
     """A request that was accepted and is about to be sent."""
 
@@ -59,7 +82,11 @@ class Intent(Struct, frozen=True, kw_only=True):
     stream: bool
     request_bytes: int
     bound_nano: int | None = None
-    """Upper bound of what one attempt can cost. ``None``: unknown."""
+    """Upper bound of what the request can cost, as far as it is allowed to. ``None``: unknown."""
+    bound_tokens: int | None = None
+    """Likewise, in tokens."""
+    accounts: tuple[AccountPart, ...] = ()
+    """What a crash charges the bound to."""
 
 
 class AttemptRow(Struct, frozen=True, kw_only=True):
@@ -92,6 +119,10 @@ class AttemptRow(Struct, frozen=True, kw_only=True):
     billed: Billed
     upstream_id: str | None = None
     """The provider's own id of the request."""
+    usage_flag: str | None = None
+    """Why ``usage`` wasn't believed: :data:`holdfast.providers.rates.Flag`."""
+    paid_by: str = "gateway"
+    """Whose key paid: ``gateway``, or ``caller``: its own."""
 
 
 class End(Struct, frozen=True, kw_only=True):
@@ -121,6 +152,8 @@ class End(Struct, frozen=True, kw_only=True):
     """Bytes of the provider's answer that were handed to the caller's connection."""
     skipped: tuple[tuple[str, str], ...] = ()
     """``(target, field)`` for each target that couldn't express the request."""
+    charges: tuple[Charge, ...] = ()
+    """What it spent of budgets. Not read back: the accounts have it."""
 
     @property
     def deployment(self) -> str:

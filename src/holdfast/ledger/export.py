@@ -80,6 +80,7 @@ def as_dict(record: Record) -> dict[str, Any]:
         "stream": intent.stream,
         "request_bytes": intent.request_bytes,
         "bound_nano": intent.bound_nano,
+        "bound_tokens": intent.bound_tokens,
     }
     if end is not None:
         flat |= {

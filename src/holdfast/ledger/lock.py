@@ -41,7 +41,8 @@ class FileLock:
             os.close(fd)
             raise LedgerUnavailable(
                 f"the ledger is already open for writing by process {holder} (it holds {path}). "
-                "SQLite takes one writer process: stop that one, or use another file."
+                "SQLite takes one writer process: stop that one, or use another file. For several, set "
+                'ledger.url = "postgresql://…".'
             ) from error
         try:
             os.ftruncate(fd, 0)

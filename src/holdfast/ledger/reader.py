@@ -1,27 +1,30 @@
-"""Reading a SQLite ledger: read-only, beside a running writer, in short transactions that don't hold up its
-log."""
+"""Reading a ledger, in SQLite or PostgreSQL: read-only, beside its writers, in short transactions that don't hold
+anything up."""
 
 from __future__ import annotations
 
-import contextlib
-import sqlite3
+from collections import deque
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import msgspec
 from msgspec import Struct
 
-from holdfast.errors import ConfigError, LedgerUnavailable, NotFound
-from holdfast.ledger import migrate
+from holdfast.errors import LedgerUnavailable, NotFound
+from holdfast.ledger import keys_sql, sql_provider_keys
 from holdfast.ledger.entry import Counts
+from holdfast.ledger.read_only import IDS, open_read_only
 from holdfast.ledger.rows import read_attempt, read_record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
     from typing import Self
 
     from holdfast.ledger.entry import AttemptRow, Record, State
+    from holdfast.ledger.keys import StoredKey
+    from holdfast.ledger.provider_keys import SealedKey
+    from holdfast.ledger.read_only import Kind, ReadOnly
 
 __all__ = ["Filter", "LedgerReader", "Order"]
 
@@ -36,17 +39,18 @@ _COLUMNS: Final = """
     request_bytes, bound_nano, ended_ns, status, served_provider, served_model, finish_reason, error_label,
     error, first_token_ms, total_ms, cost_nano, input_tokens, cache_read_tokens, cache_write_tokens,
     cache_write_1h_tokens, input_audio_tokens, output_tokens, reasoning_tokens, output_audio_tokens,
-    usage_extra, delivered_bytes, skipped
+    usage_extra, delivered_bytes, skipped, bound_tokens, accounts
 FROM requests
 """
-# Every optional condition is spelled out, so that the text of a query depends on nothing that a user gives.
+# Every optional condition is spelled out, so that the text of a query depends on nothing that a user gives. The casts are
+# PostgreSQL's wish: of a NULL alone it can't tell the type.
 _CONDITIONS: Final = """
     started_ns >= :since_ns AND started_ns < :until_ns
-    AND (:state IS NULL OR state = :state)
-    AND (:key IS NULL OR key = :key)
-    AND (:session IS NULL OR session = :session)
-    AND (:model IS NULL OR model = :model OR served_model = :model)
-    AND (:provider IS NULL OR served_provider = :provider OR EXISTS (
+    AND (CAST(:state AS TEXT) IS NULL OR state = :state)
+    AND (CAST(:key AS TEXT) IS NULL OR key = :key)
+    AND (CAST(:session AS TEXT) IS NULL OR session = :session)
+    AND (CAST(:model AS TEXT) IS NULL OR model = :model OR served_model = :model)
+    AND (CAST(:provider AS TEXT) IS NULL OR served_provider = :provider OR EXISTS (
         SELECT 1 FROM attempts WHERE request_id = requests.id AND attempts.provider = :provider))
 """
 # A page goes on where the one before ended; the index on started_ns leads.
@@ -61,11 +65,10 @@ _BY_AGE: Final[dict[Order, str]] = {
     + _CONDITIONS
     + "ORDER BY started_ns DESC, seq DESC LIMIT :page",
 }
-_ONE: Final = _SELECT + "WHERE id = ?"
-_SINCE: Final = _SELECT + "WHERE seq > ? ORDER BY seq LIMIT ?"
-_THESE: Final = _SELECT + (  # noqa: S608  # two constants
-    "WHERE id IN (SELECT value FROM json_each(?)) AND state <> 'in_flight' ORDER BY ended_ns, seq"
-)
+_ONE: Final = _SELECT + "WHERE id = :id"
+_PLACE: Final = "SELECT started_ns, seq FROM requests WHERE id = :id"
+_SINCE: Final = "SELECT seq, id FROM requests WHERE seq > :seq ORDER BY seq"
+_THESE: Final = _SELECT + "WHERE id {ids} ORDER BY seq"
 _OPEN: Final = "SELECT id FROM requests WHERE state = 'in_flight'"
 _LAST: Final = "SELECT coalesce(max(seq), 0) FROM requests"
 _COUNT: Final = "SELECT count(*) FROM requests"
@@ -74,8 +77,35 @@ _ATTEMPTS: Final = """
 SELECT request_id, number, provider, deployment, model, started_ns, outcome, status, error, retry_after_s,
     first_byte_ms, first_token_ms, total_ms, finish_reason, input_tokens, cache_read_tokens,
     cache_write_tokens, cache_write_1h_tokens, input_audio_tokens, output_tokens, reasoning_tokens,
-    output_audio_tokens, usage_extra, cost_nano, price_id, billed, upstream_id
-FROM attempts WHERE request_id IN (SELECT value FROM json_each(?)) ORDER BY request_id, number"""
+    output_audio_tokens, usage_extra, cost_nano, price_id, billed, upstream_id, usage_flag,
+    paid_by
+FROM attempts WHERE request_id {ids} ORDER BY request_id, number"""
+_ENDED_OF_THESE: Final = _SELECT + "WHERE id {ids} AND state <> 'in_flight' ORDER BY ended_ns, seq"
+
+
+_TARDY: Final[dict[Kind, tuple[int, int]]] = {"sqlite": (0, 1), "postgresql": (1_000, 25)}
+"""Of several writers one may take a number first and commit last: how far back a number may still come, and for how many
+looks. One writer commits in order."""
+
+
+class _Arrived:
+    """Which requests weren't there at the look before."""
+
+    def __init__(self, floor: int, looks: int) -> None:
+        self._last: deque[int] = deque([floor], maxlen=looks)
+        self._seen: set[int] = set()
+
+    @property
+    def floor(self) -> int:
+        """Nothing comes any more up to this number."""
+        return self._last[0]
+
+    def new(self, rows: list[tuple[Any, ...]]) -> list[str]:
+        """Of number and id of those beyond the floor: the ids of those that are new, in the order of their numbers."""
+        found = [request_id for seq, request_id in rows if seq not in self._seen]
+        self._last.append(max((seq for seq, _ in rows), default=self._last[-1]))
+        self._seen = {seq for seq, _ in rows if seq > self.floor}
+        return found
 
 
 class Filter(Struct, frozen=True, kw_only=True):
@@ -93,31 +123,24 @@ class Filter(Struct, frozen=True, kw_only=True):
 
 
 class LedgerReader:
-    """A read-only view of a ledger file. Use as a context manager, from one thread at a time.
+    """A read-only view of a ledger. Use as a context manager, from one thread at a time.
+
+    Args:
+        where: a SQLite file, or the URL of either database.
+        busy_timeout_s, statement_s: as :func:`~holdfast.ledger.read_only.open_read_only` has them.
 
     Raises:
         ConfigError: no ledger there, or one of another version.
         LedgerUnavailable: it can't be read now. (Every method may.)
     """
 
-    def __init__(self, path: Path, *, busy_timeout_s: float = 2.0) -> None:
-        if not path.is_file():
-            raise ConfigError(f"no ledger at {path}: give the path of ledger.url, or start the gateway once")
-        uri = f"{path.absolute().as_uri()}?mode=ro"
-        with _readable(path):
-            self._connection = sqlite3.connect(
-                uri, uri=True, timeout=busy_timeout_s, isolation_level=None, check_same_thread=False
-            )
-        self._path = path
-        try:
-            with _readable(path):
-                self._connection.execute("PRAGMA query_only = ON")
-                known = migrate.shipped()
-                if migrate.check(self._connection, known) < len(known):
-                    raise ConfigError(f"{path} is of an older version: start the gateway once to upgrade it")
-        except BaseException:
-            self._connection.close()
-            raise
+    def __init__(self, where: Path | str, *, busy_timeout_s: float = 2.0, statement_s: float = 60.0) -> None:
+        self.base: ReadOnly = open_read_only(where, busy_timeout_s=busy_timeout_s, statement_s=statement_s)
+        """What it reads from, for those who ask something else."""
+        ids = IDS[self.base.kind]
+        self._attempts_of = _ATTEMPTS.format(ids=ids)
+        self._these = _THESE.format(ids=ids)
+        self._ended_of_these = _ENDED_OF_THESE.format(ids=ids)
 
     def __enter__(self) -> Self:
         return self
@@ -128,7 +151,7 @@ class LedgerReader:
         self.close()
 
     def close(self) -> None:
-        self._connection.close()
+        self.base.close()
 
     def show(self, request_id: str) -> Record:
         """One request with its attempts.
@@ -136,21 +159,31 @@ class LedgerReader:
         Raises:
             NotFound: no such id.
         """
-        records = self._records(_ONE, (request_id,))
+        records = self._records(_ONE, {"id": request_id})
         if not records:
             raise NotFound(f"the ledger has no request {request_id}")
         ((_, record),) = records
         return record
 
     def requests(
-        self, which: Filter | None = None, *, order: Order = "newest", limit: int | None = 50
+        self,
+        which: Filter | None = None,
+        *,
+        order: Order = "newest",
+        limit: int | None = 50,
+        after: str | None = None,
     ) -> Iterator[Record]:
-        """Requests in the order they were started. Pages through the file, so that ``limit = None`` takes no
+        """Requests in the order they were started. Pages through the table, so that ``limit = None`` takes no
         more memory.
 
-        What is written meanwhile may or may not be among them; nothing comes twice.
+        What is written meanwhile may or may not be among them; nothing comes twice. ``after``: only those behind this one.
+
+        Raises:
+            NotFound: ``after`` isn't there.
         """
         values = _bounds(which or Filter(), order)
+        if after is not None:
+            values |= self._place(after)
         left = _LATEST if limit is None else limit
         while left > 0:
             values["page"] = page = min(_PAGE, left)
@@ -170,59 +203,75 @@ class LedgerReader:
             wait: called between looks; sleeps, and returns whether to go on.
             recent: how many to begin with.
         """
-        with self._snapshot():
-            seq: int = self._connection.execute(_LAST).fetchone()[0]
-            pending = {request_id for (request_id,) in self._connection.execute(_OPEN)}
+        base = self.base
+        behind, looks = _TARDY[base.kind]
+        with base.snapshot():
+            ((last,),) = base.rows(_LAST, {})
+            arrived = _Arrived(last - behind, looks)
+            arrived.new(base.rows(_SINCE, {"seq": arrived.floor}))
+            pending = {request_id for (request_id,) in base.rows(_OPEN, {})}
             shown = self._fetch(_BY_AGE["newest"], _bounds(Filter(), "newest") | {"page": recent})
         for _, record in reversed(shown):
             yield record
         while wait():
-            for _, record in self._records(_THESE, (msgspec.json.encode(sorted(pending)).decode(),)):
+            for _, record in self._records(self._ended_of_these, {"ids": _list(sorted(pending))}):
                 pending.discard(record.intent.id)
                 yield record
-            full = True
-            while full:
-                page = self._records(_SINCE, (seq, _PAGE))
-                full = len(page) == _PAGE
-                for newest, record in page:
-                    seq = newest
+            with base.snapshot():
+                new = arrived.new(base.rows(_SINCE, {"seq": arrived.floor}))
+            for start in range(0, len(new), _PAGE):
+                for _, record in self._records(self._these, {"ids": _list(new[start : start + _PAGE])}):
                     if record.end is None:
                         pending.add(record.intent.id)
                     yield record
 
     def counts(self) -> Counts:
         """Exact, from one snapshot; looks at every row."""
-        with self._snapshot():
-            accepted = self._connection.execute(_COUNT).fetchone()[0]
-            by_state = dict(self._connection.execute(_COUNT_BY_STATE).fetchall())
+        with self.base.snapshot():
+            ((accepted,),) = self.base.rows(_COUNT, {})
+            by_state = dict(self.base.rows(_COUNT_BY_STATE, {}))
         return Counts(accepted=accepted, **by_state)
 
-    @contextlib.contextmanager
-    def _snapshot(self) -> Iterator[None]:
-        """All that is read within is of one moment."""
-        with _readable(self._path):
-            self._connection.execute("BEGIN")
+    def keys(self) -> list[StoredKey]:
+        """Every key that was made, in that order, those that are over included; when each was used, to the minute."""
+        with self.base.snapshot():
             try:
-                yield
-            finally:
-                self._connection.execute("ROLLBACK")
+                return list(keys_sql.every(self.base.raw))
+            except ValueError as error:
+                raise LedgerUnavailable(f"can't read {self.base.name}: {error}") from error
 
-    def _records(self, sql: str, values: Any) -> list[tuple[int, Record]]:
+    def provider_keys(self) -> Sequence[SealedKey]:
+        """Tenants' own keys to providers, sealed."""
+        with self.base.snapshot():
+            return sql_provider_keys.every(self.base.raw)
+
+    def _place(self, request_id: str) -> dict[str, int]:
+        with self.base.snapshot():
+            rows = self.base.rows(_PLACE, {"id": request_id})
+        if not rows:
+            raise NotFound(f"the ledger has no request {request_id}")
+        return {"after_ns": rows[0][0], "after_seq": rows[0][1]}
+
+    def _records(self, sql: str, values: Mapping[str, Any]) -> list[tuple[int, Record]]:
         """Each with its ``seq``."""
-        with self._snapshot():
+        with self.base.snapshot():
             return self._fetch(sql, values)
 
-    def _fetch(self, sql: str, values: Any) -> list[tuple[int, Record]]:
-        rows = self._connection.execute(sql, values).fetchall()
+    def _fetch(self, sql: str, values: Mapping[str, Any]) -> list[tuple[int, Record]]:
+        rows = self.base.rows(sql, values)
         attempts = self._attempts([row[1] for row in rows])
         return [(row[0], read_record(row[1:], tuple(attempts.get(row[1], ())))) for row in rows]
 
     def _attempts(self, ids: list[str]) -> dict[str, list[AttemptRow]]:
         found: dict[str, list[AttemptRow]] = {}
         if ids:
-            for row in self._connection.execute(_ATTEMPTS, (msgspec.json.encode(ids).decode(),)):
+            for row in self.base.rows(self._attempts_of, {"ids": _list(ids)}):
                 found.setdefault(row[0], []).append(read_attempt(row[1:]))
         return found
+
+
+def _list(ids: list[str]) -> str:
+    return msgspec.json.encode(ids).decode()
 
 
 def _bounds(which: Filter, order: Order) -> dict[str, Any]:
@@ -234,11 +283,3 @@ def _bounds(which: Filter, order: Order) -> dict[str, Any]:
         "after_ns": edge,
         "after_seq": edge,
     }
-
-
-@contextlib.contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise LedgerUnavailable(f"can't read {path}: {error}") from error

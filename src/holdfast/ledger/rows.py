@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import msgspec
 
-from holdfast.ledger.entry import AttemptRow, End, Intent, Record
+from holdfast.ledger.entry import AccountPart, AttemptRow, End, Intent, Record
 from holdfast.model import Usage
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ _NO_USAGE: Final[Row] = (None,) * 9
 _json: Final = msgspec.json.Encoder()
 _decode_tags: Final = msgspec.json.Decoder(dict[str, str])
 _decode_skipped: Final = msgspec.json.Decoder(tuple[tuple[str, str], ...])
+_decode_accounts: Final = msgspec.json.Decoder(tuple[AccountPart, ...])
 _decode_extra: Final = msgspec.json.Decoder(dict[str, Any])
 
 
@@ -41,6 +42,8 @@ def intent_row(intent: Intent, owner: str) -> Row:
         intent.stream,
         intent.request_bytes,
         intent.bound_nano,
+        intent.bound_tokens,
+        _json.encode(intent.accounts).decode() if intent.accounts else None,
     )
 
 
@@ -86,6 +89,8 @@ def attempt_row(request_id: str, attempt: AttemptRow) -> Row:
         attempt.price_id,
         attempt.billed,
         attempt.upstream_id,
+        attempt.usage_flag,
+        attempt.paid_by,
     )
 
 
@@ -93,6 +98,7 @@ def read_record(row: Sequence[Any], attempts: tuple[AttemptRow, ...]) -> Record:
     """``row`` as ``SELECT`` names it in :mod:`holdfast.ledger.reader`, without the leading ``seq``."""
     request_id, owner, state, settled_by, late = row[:5]
     started_ns, key, session, tags, route, model, dialect, stream, request_bytes, bound_nano = row[5:15]
+    delivered_bytes, skipped, bound_tokens, accounts = row[34:38]
     intent = Intent(
         id=request_id,
         started_ns=started_ns,
@@ -105,12 +111,13 @@ def read_record(row: Sequence[Any], attempts: tuple[AttemptRow, ...]) -> Record:
         stream=bool(stream),
         request_bytes=request_bytes,
         bound_nano=bound_nano,
+        bound_tokens=bound_tokens,
+        accounts=_decode_accounts.decode(accounts) if accounts else (),
     )
     if state == "in_flight":
         return Record(intent=intent, owner=owner)
     ended_ns, status, provider, served, finish_reason, error_label, error = row[15:22]
     first_token_ms, total_ms, cost_nano = row[22:25]
-    delivered_bytes, skipped = row[34:36]
     end = End(
         id=request_id,
         ended_ns=ended_ns,
@@ -136,7 +143,7 @@ def read_attempt(row: Sequence[Any]) -> AttemptRow:
     """``row`` in the order of :func:`attempt_row`, without the request's id."""
     number, provider, deployment, model, started_ns, outcome, status, error, retry_after_s = row[:9]
     first_byte_ms, first_token_ms, total_ms, finish_reason = row[9:13]
-    cost_nano, price_id, billed, upstream_id = row[22:26]
+    cost_nano, price_id, billed, upstream_id, usage_flag, paid_by = row[22:28]
     return AttemptRow(
         number=number,
         provider=provider,
@@ -156,6 +163,8 @@ def read_attempt(row: Sequence[Any]) -> AttemptRow:
         price_id=price_id,
         billed=billed,
         upstream_id=upstream_id,
+        usage_flag=usage_flag,
+        paid_by=paid_by,
     )
 
 

@@ -18,21 +18,24 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from msgspec import Struct
 
+from holdfast import failpoints
 from holdfast.clock import new_id
-from holdfast.errors import ConfigError, LedgerUnavailable, NotFound
-from holdfast.ledger import migrate
+from holdfast.errors import ConfigError, LedgerUnavailable
+from holdfast.ledger import idempotency_sql, migrate, retention, spend_sql
 from holdfast.ledger.lock import FileLock
-from holdfast.ledger.reader import LedgerReader
 from holdfast.ledger.recovery import LEASE_S, Lease, give_up_abandoned
 from holdfast.ledger.rows import attempt_row, end_row, intent_row
-from holdfast.ledger.writer import GroupFailed, GroupWriter, Written
+from holdfast.ledger.sql_ledger import DatabaseLedger
+from holdfast.ledger.statement import Result
+from holdfast.ledger.writer import GroupFailed, Written
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from holdfast.clock import Clock, Rng
-    from holdfast.ledger.entry import Counts, End, Intent, Record
+    from holdfast.ledger.entry import End, Intent
     from holdfast.ledger.rows import Row
+    from holdfast.ledger.statement import Statement
 
 __all__ = ["Durability", "SqliteLedger", "SqliteStore", "explain", "path_of", "repair"]
 
@@ -41,6 +44,11 @@ Durability = Literal["process", "power"]
 _CHECKPOINT_PAGES: Final = 4_000
 """16 MB of log before it is copied into the database: less often than that copies less in all, but in longer
 pauses."""
+
+_SWEPT: Final = 16
+"""Expired idempotency keys in one step; each may have megabytes, whose pages are visited one by one."""
+_SWEPT_SPEND: Final = 512
+"""Amounts of budgets that don't count any more, in one step."""
 
 _SYNCHRONOUS: Final[dict[Durability, str]] = {
     "process": "PRAGMA synchronous = NORMAL",
@@ -66,9 +74,10 @@ def _insert_of(into: str, columns: int) -> _Insert:
 _INTENTS: Final = _insert_of(
     """
 INSERT INTO requests (
-    id, owner, started_ns, key, session, tags, route, model, dialect, stream, request_bytes, bound_nano
+    id, owner, started_ns, key, session, tags, route, model, dialect, stream, request_bytes, bound_nano,
+    bound_tokens, accounts
 )""",
-    columns=12,
+    columns=14,
 )
 _ATTEMPTS: Final = _insert_of(
     """
@@ -76,9 +85,9 @@ INSERT INTO attempts (
     request_id, number, provider, deployment, model, started_ns, outcome, status, error, retry_after_s,
     first_byte_ms, first_token_ms, total_ms, finish_reason, input_tokens, cache_read_tokens,
     cache_write_tokens, cache_write_1h_tokens, input_audio_tokens, output_tokens, reasoning_tokens,
-    output_audio_tokens, usage_extra, cost_nano, price_id, billed, upstream_id
+    output_audio_tokens, usage_extra, cost_nano, price_id, billed, upstream_id, usage_flag, paid_by
 )""",
-    columns=27,
+    columns=29,
 )
 
 _SETTLE: Final = """
@@ -130,6 +139,7 @@ class SqliteStore:
         (one disk flush per group). busy_timeout_s: how long a group waits for a lock that another program
         holds on the file. max_pages: refuse to grow the database beyond this many pages (4 KiB each);
         ``None``: the disk decides. lease_s: see :data:`holdfast.ledger.recovery.LEASE_S`.
+        keep_days: requests that ended longer ago are deleted, a few at each renewal; ``None``: never.
 
     Raises:
         ConfigError: the path or the schema can't be used.
@@ -146,6 +156,7 @@ class SqliteStore:
         busy_timeout_s: float = 2.0,
         max_pages: int | None = None,
         lease_s: float = LEASE_S,
+        keep_days: int | None = None,
         migrations: Sequence[migrate.Migration] | None = None,
     ) -> None:
         if not path.parent.is_dir():
@@ -154,16 +165,23 @@ class SqliteStore:
         self.owner = owner
         self.recovered = 0
         """Requests that a dead process had left open, closed as ``unknown`` at the start."""
+        self.idempotency_secret = b""
+        """Under which requests are fingerprinted in this database."""
         self._clock = clock
+        self._keep_ns = None if keep_days is None else keep_days * retention.DAY_NS
         self._lease = Lease(owner, started_ns=clock.wall_ns(), lease_s=lease_s)
         self._lock = FileLock(path.with_name(path.name + ".lock"))
         try:
+            if failpoints.armed:
+                failpoints.hit("recovery.locked")
             self._connection = _connect(path, durability, busy_timeout_s, max_pages)
         except BaseException:
             self._lock.release()
             raise
         try:
             migrate.migrate(self._connection, migrate.shipped() if migrations is None else migrations, clock)
+            if failpoints.armed:
+                failpoints.hit("recovery.migrated")
             self._take_over()
         except BaseException as error:
             self._connection.close()
@@ -172,8 +190,10 @@ class SqliteStore:
                 raise LedgerUnavailable(explain(error)) from error
             raise
 
-    def write(self, intents: Sequence[Intent], ends: Sequence[End]) -> Written:
-        """All of them in one transaction, the intents first. A bad row fails alone.
+    def write(
+        self, intents: Sequence[Intent], ends: Sequence[End], statements: Sequence[Statement] = ()
+    ) -> Written:
+        """All of them in one transaction: the statements, the intents, the ends. What is bad fails alone.
 
         Raises:
             GroupFailed: nothing of it was written.
@@ -182,19 +202,33 @@ class SqliteStore:
         committing = False
         try:
             connection.execute("BEGIN IMMEDIATE")
+            if failpoints.armed:
+                failpoints.hit("group.begun")
+            results = [self._perform(statement) for statement in statements]
+            if failpoints.armed:
+                failpoints.hit("group.statements")
             refused = self._insert(intents) if intents else {}
+            if failpoints.armed:
+                failpoints.hit("group.intents")
             late, ignored = self._close(ends) if ends else (0, 0)
+            if failpoints.armed:
+                failpoints.hit("group.ends")
             committing = True
             connection.execute("COMMIT")
+            if failpoints.armed:
+                failpoints.hit("group.committed")
         except Exception as error:
             # A COMMIT that failed and left nothing to roll back may have been one.
             ambiguous = committing and not self._connection.in_transaction
             self._roll_back()
             raise GroupFailed(explain(error), ambiguous=ambiguous) from error
-        return Written(refused=refused, late=late, ignored=ignored)
+        return Written(refused=refused, late=late, ignored=ignored, results=results)
 
-    def renew(self) -> None:
-        """Renew the lease; give up what processes without one have left open.
+    def renew(self) -> bool:
+        """Renew the lease; give up what processes without one have left open; clear away some of what has expired.
+
+        Returns:
+            Whether there may be more to clear.
 
         Raises:
             GroupFailed: not renewed.
@@ -202,18 +236,41 @@ class SqliteStore:
         now_ns = self._clock.wall_ns()
         try:
             self._connection.execute("BEGIN IMMEDIATE")
+            if failpoints.armed:
+                failpoints.hit("lease.renewing")
             self._lease.renew(self._connection, now_ns)
             self.recovered += give_up_abandoned(self._connection, now_ns)
+            swept = idempotency_sql.sweep(self._connection, now_ns, _SWEPT) == _SWEPT
+            swept |= spend_sql.sweep(self._connection, now_ns, _SWEPT_SPEND)
+            if failpoints.armed:
+                failpoints.hit("lease.renewed")
             self._connection.execute("COMMIT")
+            if failpoints.armed:
+                failpoints.hit("lease.committed")
+            swept |= self._prune(now_ns)
         except Exception as error:
             self._roll_back()
             raise GroupFailed(explain(error), ambiguous=False) from error
+        return swept
+
+    def _prune(self, now_ns: int) -> bool:
+        """A transaction of its own: what is deleted must not hold up a lease. Whether there may be more."""
+        if self._keep_ns is None:
+            return False
+        self._connection.execute("BEGIN IMMEDIATE")
+        gone = retention.prune(self._connection, now_ns - self._keep_ns)
+        self._connection.execute("COMMIT")
+        return gone == retention.STEP
 
     def close(self) -> None:
         """Give up the lease, empty the log into the database, let go of the lock. What fails here heals at
         the next start."""
         with contextlib.suppress(sqlite3.Error):
+            if failpoints.armed:
+                failpoints.hit("drain.written")
             self._lease.release(self._connection)
+            if failpoints.armed:
+                failpoints.hit("drain.released")
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         with contextlib.suppress(sqlite3.Error):
             self._connection.close()
@@ -224,8 +281,32 @@ class SqliteStore:
         self._connection.execute("BEGIN IMMEDIATE")
         self._lease.renew(self._connection, now_ns)
         self._lease.sole(self._connection)
+        if failpoints.armed:
+            failpoints.hit("recovery.leased")
         self.recovered = give_up_abandoned(self._connection, now_ns)
+        self.idempotency_secret = idempotency_sql.secret(self._connection)
+        if failpoints.armed:
+            failpoints.hit("recovery.ended")
         self._connection.execute("COMMIT")
+        if failpoints.armed:
+            failpoints.hit("recovery.committed")
+
+    def _perform(self, statement: Statement) -> Result:
+        connection = self._connection
+        connection.execute("SAVEPOINT statement")
+        try:
+            answer = statement.run(connection)
+            if failpoints.armed:
+                failpoints.hit("group.statement")
+            begun = statement.intent is not None and statement.begins(answer)
+            if statement.intent is not None and begun:
+                connection.execute(_INTENTS.one, intent_row(statement.intent, self.owner))
+        except _ROW_FAULTS as fault:
+            connection.execute("ROLLBACK TO statement")
+            connection.execute("RELEASE statement")
+            return Result(refused=f"it can't be stored: {fault}")
+        connection.execute("RELEASE statement")
+        return Result(answer, begun=begun)
 
     def _insert(self, intents: Sequence[Intent]) -> dict[int, str]:
         """Why each refused intent was, by its place."""
@@ -254,8 +335,13 @@ class SqliteStore:
         try:
             closed = connection.executemany(_CLOSE, [end_row(end) for end in ends]).rowcount
             if closed == len(ends):
+                if failpoints.armed:
+                    failpoints.hit("group.closed")
                 rows = [attempt_row(end.id, attempt) for end in ends for attempt in end.attempts]
                 _insert_all(connection, _ATTEMPTS, rows)
+                if failpoints.armed:
+                    failpoints.hit("group.attempts")
+                spend_sql.charge(connection, ends)
                 connection.execute("RELEASE ends")
                 return 0, 0
         except _ROW_FAULTS:
@@ -285,6 +371,9 @@ class SqliteStore:
                 closed = connection.execute(_CLOSE_LATE, row).rowcount
             if closed:
                 connection.executemany(_ATTEMPTS.one, [attempt_row(end.id, each) for each in end.attempts])
+                if late:
+                    spend_sql.take_back(connection, end.id)
+                spend_sql.charge(connection, [end])
         except _ROW_FAULTS as fault:
             connection.execute("ROLLBACK TO one")
             late = False
@@ -297,11 +386,14 @@ class SqliteStore:
         its bound."""
         message = f"the end can't be stored: {fault}"
         try:
-            return self._connection.execute(
+            closed = self._connection.execute(
                 _CLOSE_UNREADABLE, (self._clock.wall_ns(), message, end.id)
             ).rowcount
         except _ROW_FAULTS:
             return 0  # the id itself can't be bound, so no row has it
+        if closed:
+            spend_sql.charge_bound(self._connection, end.id)
+        return closed
 
     def _roll_back(self) -> None:
         # Some errors (disk full, I/O) have rolled back already; if this fails too, the next BEGIN will say
@@ -311,15 +403,20 @@ class SqliteStore:
                 self._connection.execute("ROLLBACK")
 
 
-class SqliteLedger(GroupWriter):
+class SqliteLedger(DatabaseLedger):
     """The ledger that a process writes: :meth:`open` it, ``aclose`` it."""
 
     def __init__(self, store: SqliteStore, clock: Clock, **options: Any) -> None:
         super().__init__(store, clock, **options)
         self.path = store.path
         self.owner = store.owner
+        self.idempotency_secret = store.idempotency_secret
         self.recovered = store.recovered
         """Requests that a dead process had left open, closed as ``unknown`` when this one opened."""
+
+    @property
+    def where(self) -> Path:
+        return self.path
 
     @classmethod
     async def open(
@@ -331,6 +428,7 @@ class SqliteLedger(GroupWriter):
         durability: Durability = "process",
         busy_timeout_s: float = 2.0,
         max_pages: int | None = None,
+        keep_days: int | None = None,
         max_queued: int = 100_000,
         close_s: float = 5.0,
     ) -> SqliteLedger:
@@ -347,25 +445,9 @@ class SqliteLedger(GroupWriter):
             durability=durability,
             busy_timeout_s=busy_timeout_s,
             max_pages=max_pages,
+            keep_days=keep_days,
         )
         return cls(store, clock, max_queued=max_queued, close_s=close_s)
-
-    async def get(self, request_id: str) -> Record | None:
-        return await asyncio.to_thread(self._get, request_id)
-
-    async def counts(self) -> Counts:
-        return await asyncio.to_thread(self._counts)
-
-    def _get(self, request_id: str) -> Record | None:
-        with LedgerReader(self.path) as reader:
-            try:
-                return reader.show(request_id)
-            except NotFound:
-                return None
-
-    def _counts(self) -> Counts:
-        with LedgerReader(self.path) as reader:
-            return reader.counts()
 
 
 def repair(path: Path, *, owner: str, clock: Clock) -> int:

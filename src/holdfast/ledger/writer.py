@@ -6,21 +6,26 @@ with one ``call_soon_threadsafe``; so the more requests there are, the less one 
 When a group fails, its intents are refused (nothing was sent yet) and its ends are kept: they are written
 with the next intent that comes, or after a pause that grows to a second. Ends are never dropped; instead, new
 intents are refused while too many ends wait.
+
+Other parts' statements (:mod:`holdfast.ledger.statement`) ride along. One that carries a payload may be all that a full
+disk has no room for, so a group that fails with such ones is tried once more without them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import queue
 import threading
 import time
 from collections import deque
 from itertools import islice
-from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from msgspec import Struct
 
+from holdfast import failpoints
 from holdfast.errors import LedgerUnavailable
 from holdfast.ledger.base import LedgerHealth
 from holdfast.ledger.entry import End, Intent
@@ -30,15 +35,22 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from holdfast.clock import Clock
+    from holdfast.ledger.statement import Result, Statement
 
 __all__ = ["GroupFailed", "GroupWriter", "Store", "Written"]
 
-Waiter: TypeAlias = "asyncio.Future[None]"
+_log = logging.getLogger(__name__)
+
+Waiter: TypeAlias = "asyncio.Future[Any]"
 
 _FIRST_PAUSE_S: Final = 0.05
 _LONGEST_PAUSE_S: Final = 1.0
 _PROBE: Final = 32
 """Ends in a group while the store fails: a try must be cheap."""
+_MOST_PAYLOAD: Final = 4 * 2**20
+"""Bytes of statements' payload after which a group takes no more: everybody in it waits for all of it."""
+_SWEEP_S: Final = 0.1
+"""Pause between two steps of clearing away."""
 
 
 class GroupFailed(Exception):
@@ -59,17 +71,22 @@ class Written(Struct, frozen=True, kw_only=True):
     """Ends whose request had been given up."""
     ignored: int
     """Ends that had nothing to close."""
+    results: Sequence[Result] = ()
+    """One for each statement, in their order."""
 
 
 class Store(Protocol):
     """What a database does for the writer. Synchronous, and called by its thread alone."""
 
-    def write(self, intents: Sequence[Intent], ends: Sequence[End]) -> Written:
-        """Raises :class:`GroupFailed`."""
+    def write(
+        self, intents: Sequence[Intent], ends: Sequence[End], statements: Sequence[Statement] = ()
+    ) -> Written:
+        """The statements first, then the intents, then the ends. Raises :class:`GroupFailed`."""
         ...
 
-    def renew(self) -> None:
-        """Renew the process' lease. Raises :class:`GroupFailed`."""
+    def renew(self) -> bool:
+        """Renew the process' lease and clear a little away. Returns whether there is more to clear.
+        Raises :class:`GroupFailed`."""
         ...
 
     def close(self) -> None:
@@ -77,7 +94,8 @@ class Store(Protocol):
         ...
 
 
-_END_WAITS_S = 0.002
+_CLOSED: Final = "the ledger is closed"
+_END_WAITS_S: Final = 0.002
 """How long an end may wait for an intent to share a transaction with. A crash meanwhile leaves it ``unknown``."""
 
 
@@ -92,11 +110,22 @@ class _Ended(Struct, gc=False):
     since: float
 
 
+class _Asked(Struct, gc=False):
+    statement: Statement
+    waiter: Waiter | None
+    since: float
+
+
 class _Flush(Struct, gc=False):
     waiter: Waiter
     since: float
     upto: int = 0
     """How many ends must be settled before."""
+
+
+class _Group(Struct, gc=False):
+    begun: list[_Begun] = []
+    asked: list[_Asked] = []
 
 
 class GroupWriter:
@@ -129,7 +158,7 @@ class GroupWriter:
         self._monotonic = monotonic
 
         # Filled by the callers, emptied by the thread. Deque operations are atomic.
-        self._inbox: deque[_Begun | _Ended | _Flush] = deque()
+        self._inbox: deque[_Begun | _Ended | _Asked | _Flush] = deque()
         self._signal: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._asleep = False
         self._kick_soon = self._kick_pending = False  # the loop's own
@@ -139,10 +168,14 @@ class GroupWriter:
 
         # The thread's own; others only read.
         self._waiting: deque[_Ended] = deque()
+        self._later: deque[Statement] = deque()
+        """Statements for which nobody waits any more. Like ends, they are kept until they are written."""
         self._flushes: deque[_Flush] = deque()
         self._taken = self._settled = 0
         self._intents = self._ends = self._late = self._ignored = self._refused = self._commits = 0
         self._trouble: str | None = None
+        self._lost_at: float | None = None
+        """Since when it has been in trouble, as far as the log was told."""
         self._pause_s = 0.0
         self._retry_at = 0.0
         self._renew_at = monotonic() + self._renew_s
@@ -160,11 +193,41 @@ class GroupWriter:
             raise LedgerUnavailable(reason)
         waiter: Waiter = asyncio.get_running_loop().create_future()
         self._put(_Begun(intent, waiter, self._monotonic()))
+        if failpoints.armed:
+            failpoints.hit("intent.queued")
         # Cancelled: the intent is written all the same, so that the end that follows finds it.
         await waiter
 
     def end(self, end: End) -> None:
         self._inbox.append(_Ended(end, self._monotonic()))
+        if self._asleep and self._trouble is None and not self._kick_pending:
+            self._kick_in(_END_WAITS_S)
+
+    async def ask(self, statement: Statement) -> Any:
+        """Run it in the next group, and return its answer when that is durable. Cancelled: it is run all the same.
+
+        Raises:
+            LedgerUnavailable: it wasn't run, or nobody can say.
+        """
+        reason = self._why_not()
+        if reason is not None:
+            self._refused_early += statement.intent is not None
+            raise LedgerUnavailable(reason)
+        return await self.tell(statement)
+
+    async def tell(self, statement: Statement) -> Any:
+        """As :meth:`ask`, for what ends something: taken as long as ends are."""
+        if self._stopped.is_set():
+            raise LedgerUnavailable(_CLOSED)
+        waiter: Waiter = asyncio.get_running_loop().create_future()
+        self._put(_Asked(statement, waiter, self._monotonic()))
+        if failpoints.armed and statement.intent is not None:
+            failpoints.hit("intent.queued")
+        return await waiter
+
+    def post(self, statement: Statement) -> None:
+        """As :meth:`tell`, without waiting. Never raises."""
+        self._inbox.append(_Asked(statement, None, self._monotonic()))
         if self._asleep and self._trouble is None and not self._kick_pending:
             self._kick_in(_END_WAITS_S)
 
@@ -203,7 +266,7 @@ class GroupWriter:
 
     def _why_not(self) -> str | None:
         if self._closing or self._stopped.is_set():
-            return "the ledger is closed"
+            return _CLOSED
         queued = self._queued()
         if queued >= self._max_queued:
             why = self._trouble or "the disk is too slow"
@@ -211,7 +274,10 @@ class GroupWriter:
         return None
 
     def _queued(self) -> int:
-        return len(self._inbox) + len(self._waiting)
+        return len(self._inbox) + len(self._waiting) + len(self._later)
+
+    def _owes(self) -> bool:
+        return bool(self._waiting or self._later)
 
     def _oldest(self, now: float) -> float:
         for line in (self._waiting, self._inbox):
@@ -219,7 +285,7 @@ class GroupWriter:
                 return line[0].since
         return now
 
-    def _put(self, item: _Begun | _Flush) -> None:
+    def _put(self, item: _Begun | _Asked | _Flush) -> None:
         self._inbox.append(item)
         if self._asleep and not self._kick_soon:
             # Not at once: the thread would fight this one for the interpreter, and others are about to queue theirs.
@@ -258,12 +324,14 @@ class GroupWriter:
         try:
             while not self._finished():
                 self._sleep()
-                begun = self._take()
-                if begun or (self._waiting and self._may_write()):
-                    self._write(begun)
+                group = self._take()
+                if group.begun or group.asked or (self._owes() and self._may_write()):
+                    self._write(group)
+                self._tell_log()
                 self._release_flushes()
                 if self._monotonic() >= self._renew_at:
                     self._renew()
+                    self._tell_log()
         finally:
             self._store.close()
             self._stopped.set()
@@ -272,78 +340,131 @@ class GroupWriter:
     def _finished(self) -> bool:
         if not self._closing:
             return False
-        return not (self._inbox or self._waiting or self._flushes) or self._monotonic() >= self._close_by
+        return not (self._inbox or self._owes() or self._flushes) or self._monotonic() >= self._close_by
 
     def _sleep(self) -> None:
         self._asleep = True
         # Who appended before this flag was up didn't wake us: look once more before sleeping.
-        if not self._inbox and not (self._waiting and self._trouble is None):
+        if not self._inbox and not (self._owes() and self._trouble is None):
             until = min(self._renew_at, self._close_by)
-            if self._waiting:
+            if self._owes():
                 until = min(until, self._retry_at)
             with contextlib.suppress(queue.Empty):
                 self._signal.get(timeout=max(0.0, until - self._monotonic()))
         self._asleep = False
 
-    def _take(self) -> list[_Begun]:
-        """The next intents. Ends go to those that wait: behind every intent that was queued before them."""
-        begun: list[_Begun] = []
+    def _take(self) -> _Group:
+        """The next intents and statements. Ends go to those that wait: behind every intent that was queued before them."""
+        group = _Group()
+        payload = 0
         inbox = self._inbox
         for _ in range(min(len(inbox), self._max_group)):
             item = inbox.popleft()
             if isinstance(item, _Begun):
-                begun.append(item)
+                group.begun.append(item)
             elif isinstance(item, _Ended):
                 self._waiting.append(item)
                 self._taken += 1
+            elif isinstance(item, _Asked):
+                group.asked.append(item)
+                payload += item.statement.size
+                if payload >= _MOST_PAYLOAD:
+                    break
             else:
                 item.upto = self._taken
                 self._flushes.append(item)
                 self._retry_at = 0.0
-        return begun
+        return group
 
     def _may_write(self) -> bool:
         return self._trouble is None or self._monotonic() >= self._retry_at
 
-    def _write(self, begun: list[_Begun]) -> None:
-        room = max(self._max_group - len(begun), 1) if self._trouble is None else _PROBE
+    def _write(self, group: _Group) -> None:
+        begun, asked = group.begun, group.asked
+        while (begun or asked) and len(self._waiting) > self._room(group):
+            # First of all what ended before: these may spend what those gave back. Were they durable before those ends,
+            # a crash in between would charge both, and pass a budget; or free a key whose run isn't on record.
+            self._write(_Group([], []))
+            if self._trouble is not None:
+                self._give_up(group, self._trouble, ambiguous=False)
+                return
+        room = self._room(group)
         ends = [waiting.end for waiting in islice(self._waiting, room)]
         intents = [each.intent for each in begun]
+        later = list(islice(self._later, room))
         try:
-            written = self._store.write(intents, ends)
+            written = self._store.write(intents, ends, [*later, *(each.statement for each in asked)])
         except GroupFailed as failure:
-            self._failed(begun, failure.reason, ambiguous=failure.ambiguous)
+            self._failed(group, failure.reason, ambiguous=failure.ambiguous)
             return
         except Exception as defect:  # noqa: BLE001  # the thread must outlive any defect: callers wait for it
-            self._failed(begun, f"the ledger can't write: {defect!r}", ambiguous=True)
+            self._give_up(group, f"the ledger can't write: {defect!r}", ambiguous=True)
             return
         self._trouble = None
         self._pause_s = 0.0
         for _ in ends:
             self._waiting.popleft()
+        for _ in later:
+            self._later.popleft()
+        results = written.results[len(later) :]
+        for each, result in zip(asked, results, strict=True):
+            if result.refused is not None:
+                self._refused += each.statement.intent is not None
+                if each.statement.instead is not None:
+                    self._later.append(each.statement.instead)
         self._settled += len(ends)
         self._commits += 1
-        self._intents += len(intents) - len(written.refused)
+        self._intents += len(intents) - len(written.refused) + sum(each.begun for each in results)
         self._ends += len(ends) - written.ignored
         self._late += written.late
         self._ignored += written.ignored
         self._refused += len(written.refused)
-        _answer([(each.waiter, written.refused.get(place)) for place, each in enumerate(begun)])
+        told: list[_Told] = [
+            (each.waiter, written.refused.get(place), None) for place, each in enumerate(begun)
+        ]
+        told += [
+            (each.waiter, result.refused, result.answer) for each, result in zip(asked, results, strict=True)
+        ]
+        if failpoints.armed:
+            failpoints.hit("group.told")
+        _tell(told)
 
-    def _failed(self, begun: list[_Begun], reason: str, *, ambiguous: bool) -> None:
+    def _room(self, group: _Group) -> int:
+        """How many ends go with a group."""
+        return max(self._max_group - len(group.begun), 1) if self._trouble is None else _PROBE
+
+    def _failed(self, group: _Group, reason: str, *, ambiguous: bool) -> None:
+        heavy = [each for each in group.asked if each.statement.size]
+        if ambiguous or not heavy:
+            self._give_up(group, reason, ambiguous=ambiguous)
+            return
+        self._give_up(_Group([], heavy), reason, ambiguous=False)
+        light = [each for each in group.asked if not each.statement.size]
+        if group.begun or light:
+            self._write(_Group(group.begun, light))
+
+    def _give_up(self, group: _Group, reason: str, *, ambiguous: bool) -> None:
         self._note(reason)
-        self._refused += len(begun)
+        intents = [each.intent for each in group.begun]
+        intents += [each.statement.intent for each in group.asked if each.statement.intent is not None]
+        self._refused += len(intents)
         if ambiguous:
             # They may stand in the file after all, and their callers won't end them.
             ended_ns, since = self._clock.wall_ns(), self._monotonic()
-            self._waiting.extend(_Ended(_never_sent(each.intent, ended_ns, reason), since) for each in begun)
-            self._taken += len(begun)
-        _answer([(each.waiter, reason) for each in begun])
+            self._waiting.extend(_Ended(_never_sent(intent, ended_ns, reason), since) for intent in intents)
+            self._taken += len(intents)
+        for each in group.asked:
+            statement = each.statement
+            owed = statement.undo if ambiguous and statement.undo is not None else statement.instead
+            if owed is not None:
+                self._later.append(owed)
+        waiters = [each.waiter for each in group.begun] + [each.waiter for each in group.asked]
+        _tell([(waiter, reason, None) for waiter in waiters])
 
     def _renew(self) -> None:
         """Also how an idle ledger notices that its disk is gone, or back."""
         try:
-            self._store.renew()
+            more = self._store.renew()
         except GroupFailed as failure:
             self._note(failure.reason)
             self._renew_at = self._retry_at
@@ -352,21 +473,36 @@ class GroupWriter:
             self._renew_at = self._retry_at
         else:
             self._trouble = None
-            self._renew_at = self._monotonic() + self._renew_s
+            self._renew_at = self._monotonic() + (_SWEEP_S if more else self._renew_s)
 
     def _note(self, reason: str) -> None:
         self._trouble = reason
         self._pause_s = min(max(self._pause_s * 2, _FIRST_PAUSE_S), _LONGEST_PAUSE_S)
         self._retry_at = self._monotonic() + self._pause_s
 
+    def _tell_log(self) -> None:
+        """Once for each loss and once for its end, however many requests are refused between. Not from where it is noted:
+        a group that fails for one heavy statement and succeeds without it is no loss."""
+        if (self._trouble is not None) == (self._lost_at is not None):
+            return
+        now = self._monotonic()
+        if self._trouble is not None:
+            self._lost_at = now
+            _log.warning("ledger_lost: %s", self._trouble)
+        elif self._lost_at is not None:
+            _log.info(
+                "ledger_healed: after %.3f s; %d ends wait to be written", now - self._lost_at, self._queued()
+            )
+            self._lost_at = None
+
     def _release_flushes(self) -> None:
         while self._flushes and self._flushes[0].upto <= self._settled:
-            _answer([(self._flushes.popleft().waiter, None)])
+            _tell([(self._flushes.popleft().waiter, None, None)])
 
     def _abandon(self) -> None:
         """Nobody waits for ever: what is still queued when the thread has stopped gets its answer."""
-        answers: list[tuple[Waiter, str | None]] = [
-            (flush.waiter, f"the ledger was closed with {len(self._waiting)} ends unwritten")
+        answers: list[_Told] = [
+            (flush.waiter, f"the ledger was closed with {len(self._waiting)} ends unwritten", None)
             for flush in self._flushes
         ]
         self._flushes.clear()
@@ -376,26 +512,31 @@ class GroupWriter:
                 if isinstance(item, _Ended):
                     self._waiting.append(item)
                 else:
-                    answers.append((item.waiter, "the ledger is closed"))
-        _answer(answers)
+                    answers.append((item.waiter, _CLOSED, None))
+        _tell(answers)
 
 
-def _answer(answers: list[tuple[Waiter, str | None]]) -> None:
-    """Wake the callers, with one call for each event loop (nearly always one). A reason refuses."""
-    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[Waiter, str | None]]] = {}
+_Told: TypeAlias = "tuple[Waiter | None, str | None, Any]"
+"""Who waits (if anybody does), why it is refused (None: it isn't), and the answer."""
+
+
+def _tell(answers: list[_Told]) -> None:
+    """Wake the callers, with one call for each event loop (nearly always one)."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[_Told]] = {}
     for answer in answers:
-        by_loop.setdefault(answer[0].get_loop(), []).append(answer)
+        if answer[0] is not None:
+            by_loop.setdefault(answer[0].get_loop(), []).append(answer)
     for loop, group in by_loop.items():
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits there any more
             loop.call_soon_threadsafe(_settle, group)
 
 
-def _settle(answers: list[tuple[Waiter, str | None]]) -> None:
-    for waiter, reason in answers:
-        if waiter.done():  # its caller was cancelled
+def _settle(answers: list[_Told]) -> None:
+    for waiter, reason, answer in answers:
+        if waiter is None or waiter.done():  # nobody asked, or its caller was cancelled
             continue
         if reason is None:
-            waiter.set_result(None)
+            waiter.set_result(answer)
         else:
             waiter.set_exception(LedgerUnavailable(reason))
 

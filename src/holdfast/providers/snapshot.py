@@ -9,6 +9,7 @@ listed model is believed here only if the name is one of its own, or one of them
 from __future__ import annotations
 
 import re
+from datetime import date
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -18,12 +19,14 @@ if TYPE_CHECKING:
     from genai_prices.types import MatchLogic, ModelInfo
     from genai_prices.types import Provider as Seller
 
-__all__ = ["LONGEST_NAME", "SELLERS", "find", "load", "normal", "undated", "version"]
+__all__ = ["LONGEST_NAME", "SELLERS", "find", "load", "models_of", "newest", "normal", "undated", "version"]
 
 SELLERS: Mapping[str, str] = {
     # Our name of a provider -> its id in the data. A provider that isn't here has no listed price.
     "anthropic": "anthropic",
+    "aws": "aws",
     "azure": "azure",
+    "bedrock": "aws",
     "cerebras": "cerebras",
     "cohere": "cohere",
     "deepseek": "deepseek",
@@ -36,6 +39,7 @@ SELLERS: Mapping[str, str] = {
     "openrouter": "openrouter",
     "perplexity": "perplexity",
     "together": "together",
+    "vertex": "google",
     "xai": "x-ai",
 }
 
@@ -44,6 +48,12 @@ LONGEST_NAME = 256
 
 _DATE = re.compile(r"[-@]20\d\d-?[01]\d-?[0-3]\d$")  # -2024-08-06, -20240806, @20240806
 _SNAPSHOT = re.compile(r"-(?:[01]\d-[0-3]\d|[01]\d-20\d\d|\d{3,4})$")  # -08-06, -08-2024, -0613, -001: vaguer
+_REVISION = re.compile(r"-v\d+(?::\d+)?$")  # Bedrock's -v1:0
+_REGION = re.compile(r"^(?:apac|au|eu|jp|us|us-gov)\.")  # Bedrock's, whose prices are those of one region
+_SHELF = re.compile(r"^(?:publishers/[a-z0-9-]+/)?models/")  # Google's
+_DAY = re.compile(
+    r"\b20[2-9]\d-(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])\b"
+)  # 29 to 31 aren't days of every month
 _CHANNEL = re.compile(r"-(?:latest|preview)$")
 
 
@@ -65,12 +75,32 @@ def version() -> str:
 
 def normal(provider: str, model: str) -> str:
     """A model's name as lists have it: lower case, without ``models/`` and without its provider's own prefix."""
-    return model.lower().removeprefix("models/").removeprefix(f"{provider.lower()}/")
+    return _SHELF.sub("", model.lower()).removeprefix(f"{provider.lower()}/")
 
 
 def undated(name: str) -> str:
     """``name`` without a full date at its end. Fewer digits may be a size as well as a date, and stay."""
     return _DATE.sub("", name)
+
+
+def newest(today: date) -> date:
+    """The newest day up to ``today`` that the data speaks of: it was put together then or later."""
+    days = {date(2024, 1, 1)}
+    for seller in load().values():
+        for model in seller.models:
+            days |= {date.fromisoformat(day) for day in _DAY.findall(model.price_comments or "")}
+            periods = model.prices if isinstance(model.prices, list) else []
+            for condition in (*periods, *(model.price_variants or ())):
+                day = getattr(condition.constraint, "start_date", None)
+                if isinstance(day, date):
+                    days.add(day)
+    return max(day for day in days if day <= max(today, date(2024, 1, 1)))
+
+
+def models_of(provider: str) -> tuple[ModelInfo, ...]:
+    """What is listed of ``provider``, by our name of it; nothing where it is nobody we know."""
+    seller_id = SELLERS.get(provider.lower())
+    return () if seller_id is None else tuple(load()[seller_id].models)
 
 
 def find(provider: str, model: str) -> ModelInfo | None:
@@ -104,8 +134,8 @@ def _is_called(listed: ModelInfo, name: str) -> bool:
         )
     names = {listed.id.lower(), *(text.rstrip("-.@:") for text in _literals(listed.match))}
     forms = {name}
-    for ending in (_DATE, _SNAPSHOT, _CHANNEL):
-        forms |= {ending.sub("", form) for form in forms}
+    for form in (_REGION, _REVISION, _DATE, _SNAPSHOT, _CHANNEL):
+        forms |= {form.sub("", each) for each in forms}
     return not forms.isdisjoint(names)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
+from holdfast import failpoints
 from holdfast.errors import ConnectFailed
 from holdfast.transport.base import TransportStats
 from holdfast.transport.connect import Connector
@@ -78,6 +79,8 @@ class HttpTransport:
         if on_sent is not None:
             on_sent()
         answer = connection.start(head, request.body, no_body=request.method == "HEAD")
+        if failpoints.armed:
+            failpoints.hit("send.written")
         await answer.head()
         if answer.status == 407 and pool.shown is not None and request.origin.proxy is not None:
             answer.close()

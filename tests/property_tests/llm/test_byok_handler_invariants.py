@@ -1,30 +1,45 @@
 """Invariants of choosing a provider: who is asked, in what order, how often, and what it costs.
 
 The names of tests are those of the document that asked for them, and its classes where it names any. What it called
-``select_provider`` is a configuration's routes; its handler is the client, and the engine behind it. Token counts and
-rate limits, which it also asks for, come with the parts of the product that have them.
+``select_provider`` is a configuration's routes; its handler is the client, and the engine behind it, and for rate limits
+:class:`RateLimit`. Token counts, which it also asks for, come with the part of the product that has them.
 """
 
 from __future__ import annotations
 
+import asyncio
+import json
 import random
 import tomllib
+from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from tests.simulation.chat_wire import refuses, speaks, stream
-from tests.simulation.world import Outcome, World
+from tests.simulation.chat_wire import refuses, request, speaks, stream
+from tests.simulation.world import Outcome, World, converse
 
 from holdfast import Client
+from holdfast.app import DIALECTS, endpoints_of
+from holdfast.clock import new_id
 from holdfast.config import Config, load, parse
+from holdfast.config.own_keys import OwnKey
+from holdfast.engine.call import Call
+from holdfast.engine.engine import Engine
+from holdfast.engine.gates import Gatehouse
 from holdfast.engine.policy import Policy, Retry
 from holdfast.engine.route import Resolved, Routes
-from holdfast.errors import TargetsFailed, UnknownModel
+from holdfast.errors import ProviderKeyMissing, TargetsFailed, UnknownModel
+from holdfast.ledger.memory import MemoryLedger
 from holdfast.model.usage import Usage
 from holdfast.providers.catalog import PROVIDERS as CATALOG
 from holdfast.providers.prices import PriceBook
+from holdfast.resilience.rate_limit import RateLimit, RateLimitSettings
+from holdfast.secret import Secret
+from holdfast.tenants import Tenants
+from holdfast.testing.memory_transport import MemoryTransport
 from holdfast.testing.virtual_time import VirtualClock, run_virtual
 
 PROVIDERS = ("openai", "anthropic", "deepseek", "gemini")
@@ -38,6 +53,7 @@ MODELS = {
 AT_NS = 1_790_000_000 * 10**9
 PRICES = dict.fromkeys(PROVIDERS, ("1", "2"))
 ONCE = Retry(max_retries=0, jitter=0.0)
+CHAT = DIALECTS["openai_chat"]
 
 some_providers = st.lists(st.sampled_from(PROVIDERS), min_size=1, max_size=4, unique=True)
 
@@ -186,6 +202,201 @@ class TestBYOKFallbackInvariants:
         assert outcome.end.cost_nano == 0
 
 
+TENANTS = ("acme", "beta", "solo", "local")
+SHA = {name: f"{place:064x}" for place, name in enumerate(TENANTS)}
+
+
+@dataclass(frozen=True)
+class Ownership:
+    """Who has a key to whom, and how."""
+
+    order: tuple[str, ...]
+    shared: frozenset[str]
+    """Providers with a key for everybody."""
+    callers: frozenset[str]
+    """Providers to which callers bring theirs."""
+    own: frozenset[tuple[str, str]]
+    """Pairs of tenant and provider: in the file."""
+    kept: frozenset[tuple[str, str]]
+    """Likewise: sealed in the ledger."""
+    only: frozenset[str]
+    """Tenants that are served with own keys alone."""
+    failing: frozenset[str]
+
+    @property
+    def document(self) -> dict[str, Any]:
+        providers: dict[str, Any] = {}
+        for name in self.order:
+            providers[name] = {"dialect": "openai_chat", "base_url": f"http://{name}/v1"}
+            if name in self.callers:
+                providers[name]["auth"] = "caller"
+            elif name in self.shared:
+                providers[name]["api_key"] = f"shared-{name}"
+        keys: dict[str, Any] = {
+            name: {"sha256": SHA[name], "own_keys_only": name in self.only, "providers": {}}
+            for name in TENANTS
+        }
+        for tenant, name in self.own:
+            keys[tenant]["providers"][name] = {"api_key": f"own-{tenant}-{name}"}
+        route = {"targets": [f"{name}/m" for name in self.order], "retry": {"max_retries": 0}}
+        return {"providers": providers, "keys": keys, "routes": {"chain": route}}
+
+    def key(self, tenant: str, name: str, brought: str | None) -> str | None:
+        """The only key that this tenant's requests may reach this provider with."""
+        if name in self.callers:
+            first = next(each for each in self.order if each in self.callers)
+            return brought if name == first else None  # one key, one provider
+        if (tenant, name) in self.own:
+            return f"own-{tenant}-{name}"
+        if (tenant, name) in self.kept:
+            return f"kept-{tenant}-{name}"
+        return f"shared-{name}" if name in self.shared and tenant not in self.only else None
+
+    def asked(self, tenant: str, brought: str | None) -> list[tuple[str, str]]:
+        """Providers and keys, in the order in which they are tried."""
+        found = []
+        for name in self.order:
+            if (key := self.key(tenant, name, brought)) is not None:
+                found.append((name, key))
+                if name not in self.failing:
+                    break
+        return found
+
+
+@st.composite
+def ownerships(draw) -> Ownership:
+    order = tuple(draw(some_providers))
+    some = st.frozensets(st.sampled_from(order))
+    callers = draw(some)
+    pairs = [(tenant, name) for tenant in TENANTS for name in order if name not in callers]
+    held = st.frozensets(st.sampled_from(pairs)) if pairs else st.just(frozenset())
+    return Ownership(
+        order=order,
+        shared=draw(some),
+        callers=callers,
+        own=draw(held),
+        kept=draw(held),
+        only=draw(st.frozensets(st.sampled_from(TENANTS))),
+        failing=draw(some),
+    )
+
+
+def served(world: Ownership, requests: list[tuple[str, bool]]) -> tuple[list[Any], MemoryTransport]:
+    """What became of each request, all of them at once; and what the providers saw."""
+
+    async def main(clock: VirtualClock) -> tuple[list[Any], MemoryTransport]:
+        config = parse(world.document, {})
+        tenants = Tenants(config, endpoints=endpoints_of)
+        for tenant, name in world.kept:
+            tenants.put(tenant, name, OwnKey(key=Secret(f"kept-{tenant}-{name}"), told=""))
+        transport = MemoryTransport(
+            lambda seen: refuses(503) if seen.origin.host in world.failing else speaks(*stream("hi"))
+        )
+        shared = [
+            each
+            for provider in config.providers.values()
+            if provider.usable
+            for each in endpoints_of(provider)
+        ]
+        engine = Engine(
+            shared,
+            transport=transport,
+            ledger=MemoryLedger(clock),
+            book=PriceBook(),
+            clock=clock,
+            rng=random.Random(1),
+        )
+        engine.gate = Gatehouse(clock=clock, rng=random.Random(1))
+
+        async def one(number: int, tenant: str, *, brings: bool) -> Any:
+            keys = {"bearer": Secret(f"brought-{number}")} if brings else {}
+            envelope = CHAT.read_request(request(model="chain", user=f"n{number}"))
+            try:
+                admitted = tenants.resolve(tenant, "chain", CHAT, keys)
+            except (ProviderKeyMissing, UnknownModel) as error:
+                return error
+            call = Call(
+                id=new_id(clock, random.Random(number)),
+                dialect=CHAT,
+                envelope=envelope,
+                resolved=admitted.resolved,
+                started_at=clock.monotonic(),
+                started_ns=clock.wall_ns(),
+                key=tenant,
+                wallet=admitted.wallet,
+            )
+            exchange = engine.exchange(call)
+            try:
+                error, _ = await converse(exchange)
+            finally:
+                exchange.close()
+            return error
+
+        work = [one(number, tenant, brings=brings) for number, (tenant, brings) in enumerate(requests)]
+        return list(await asyncio.gather(*work)), transport
+
+    return run_virtual(main)
+
+
+class TestBYOKKeyInvariants:
+    """Bring your own key: whose key each request goes out with. The witness is what the providers saw."""
+
+    @given(
+        world=ownerships(),
+        requests=st.lists(st.tuples(st.sampled_from(TENANTS), st.booleans()), min_size=1, max_size=8),
+    )
+    def test_a_tenants_key_serves_no_other(self, world, requests):
+        """INVARIANT: each request reaches exactly the providers to which its tenant has a key, in order, with that key."""
+        outcomes, transport = served(world, requests)
+        seen: dict[int, list[tuple[str, str]]] = {number: [] for number in range(len(requests))}
+        for exchange in transport.exchanges:
+            number = int(json.loads(exchange.request.body)["user"].removeprefix("n"))
+            headers = dict(exchange.request.headers)
+            scheme, _, key = headers.pop(b"authorization").decode().partition(" ")
+            assert scheme == "Bearer"
+            seen[number].append((exchange.request.origin.host, key))
+            assert not any(
+                b"-" in value and value.startswith((b"own", b"kept", b"shared", b"brought"))
+                for value in headers.values()
+            )
+        for number, (tenant, brings) in enumerate(requests):
+            wanted = world.asked(tenant, f"brought-{number}" if brings else None)
+            assert seen[number] == wanted
+            error = outcomes[number]
+            if not wanted:
+                assert isinstance(error, ProviderKeyMissing | UnknownModel)
+                others = world.shared | world.callers | {name for _, name in world.own | world.kept}
+                assert isinstance(error, ProviderKeyMissing) == bool(others)
+            elif wanted[-1][0] in world.failing:
+                assert isinstance(error, TargetsFailed)
+            else:
+                assert error is None
+
+    @given(world=ownerships(), tenant=st.sampled_from(TENANTS), brings=st.booleans())
+    def test_a_provider_is_configured_for_who_has_its_key(self, world, tenant, brings):
+        """INVARIANT: a provider counts as configured for a tenant exactly when a key is there that the tenant may use."""
+        tenants = Tenants(parse(world.document, {}), endpoints=endpoints_of)
+        for owner, name in world.kept:
+            tenants.put(owner, name, OwnKey(key=Secret(f"kept-{owner}-{name}"), told=""))
+        keys = {"bearer": Secret("brought")} if brings else {}
+        for name in world.order:
+            direct = Ownership(**{**vars(world), "order": (name,), "failing": frozenset()})
+            may = bool(direct.asked(tenant, "brought" if brings else None))
+            if may:
+                admitted = tenants.resolve(tenant, f"{name}/m", CHAT, keys)
+                assert {target.provider for target in admitted.resolved.targets} == {name}
+            else:
+                with pytest.raises((ProviderKeyMissing, UnknownModel), match=name):
+                    tenants.resolve(tenant, f"{name}/m", CHAT, keys)
+        listed = {entry.owned_by for entry in tenants.models(tenant, brought=brings)} - {"holdfast"}
+        usable = {
+            name
+            for name in world.order
+            if world.key(tenant, name, "k" if brings else None) or (brings and name in world.callers)
+        }
+        assert listed == usable
+
+
 class TestBYOKCostInvariants:
     """What it costs. The formula itself is tested in test_token_counting_invariants.py."""
 
@@ -220,6 +431,52 @@ class TestBYOKCostInvariants:
         assert _cost(provider, input_tokens + more, output_tokens) >= once
         assert _cost(provider, input_tokens, output_tokens + more) >= once
         assert 2 * once - 2 <= _cost(provider, 2 * input_tokens, 2 * output_tokens) <= 2 * once
+
+
+class TestBYOKRateLimitInvariants:
+    """How much is let through."""
+
+    @given(requests_per_minute=st.integers(1, 100), request_count=st.integers(0, 200))
+    def test_rate_limit_enforced(self, requests_per_minute, request_count):
+        """INVARIANT: what is said to be allowed is what is let in, and a minute later all of it is allowed again."""
+
+        async def main(clock: VirtualClock) -> None:
+            limit = RateLimit(RateLimitSettings(requests=requests_per_minute), clock=clock)
+            allowed = min(request_count, requests_per_minute)
+            assert limit.get_allowed_requests(request_count) == allowed
+            assert sum(limit.try_take() is not None for _ in range(request_count)) == allowed
+            assert limit.get_allowed_requests(request_count) == min(
+                request_count, requests_per_minute - allowed
+            )
+            await asyncio.sleep(60)
+            assert limit.get_allowed_requests(request_count) == allowed
+
+        run_virtual(main)
+
+    @given(
+        tokens_per_minute=st.integers(1_000, 100_000),
+        token_count=st.integers(0, 200_000),
+        used=st.integers(0, 200_000),
+    )
+    def test_token_rate_limit_enforced(self, tokens_per_minute, token_count, used):
+        """INVARIANT: so many tokens are allowed and no more; what was used in the end is what counts."""
+
+        async def main(clock: VirtualClock) -> None:
+            limit = RateLimit(RateLimitSettings(tokens=tokens_per_minute), clock=clock)
+            allowed = min(token_count, tokens_per_minute)
+            assert limit.get_allowed_tokens(token_count) == allowed
+            permit = limit.try_take(token_count)
+            assert (permit is None) == (token_count > tokens_per_minute)
+            if permit is not None:
+                assert limit.get_allowed_tokens(token_count) == min(token_count, tokens_per_minute - allowed)
+                permit.settle(used)
+                assert limit.get_allowed_tokens(token_count) == min(
+                    token_count, max(0, tokens_per_minute - used)
+                )
+            await asyncio.sleep(60)
+            assert limit.get_allowed_tokens(token_count) == allowed
+
+        run_virtual(main)
 
 
 def _resolved(routes: Routes, model: str) -> Resolved | UnknownModel:

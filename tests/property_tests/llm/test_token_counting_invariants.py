@@ -1,23 +1,34 @@
 """Invariants of tokens and what they cost.
 
-The names of classes and tests are those of the document that asked for them; the tests run the product's own code. Its
-classes on token counts and token budgets come with the parts of the product that count and budget tokens.
+The names of classes and tests are those of the documents that asked for them; the tests run the product's own code.
 """
 
+import asyncio
+import json
 from decimal import Decimal
 from fractions import Fraction
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from tests.simulation.chat_wire import refuses, whole
+from msgspec.structs import replace
+from tests.simulation.chat_wire import refuses, request, whole
+from tests.simulation.world import World, converse
 from tests.unit.client.here import Here, in_virtual_time
+from tests.unit.providers.tokens.published import independent
 
 from holdfast import ChatAnswer, Client
-from holdfast.errors import TargetsFailed
+from holdfast.engine.treasury import Treasury
+from holdfast.errors import BudgetExceeded, TargetsFailed
 from holdfast.model.usage import Usage
+from holdfast.money.budgets import Budgets
 from holdfast.money.cost import Unit, calculate_cost, to_nano
+from holdfast.money.rules import BudgetRule
 from holdfast.providers.catalog import ORDER, PROVIDERS, in_order
 from holdfast.providers.prices import PriceBook, parse_overrides
+from holdfast.providers.tokens import count_text
+from holdfast.providers.tokens.bounds import bound_input_tokens
+from holdfast.testing.virtual_time import run_virtual
 
 AT_NS = 1_790_000_000 * 10**9  # 2026-09-21
 
@@ -35,6 +46,82 @@ def stated(provider, model, unit, input_price, output_price):
         {f"{provider}/{model}": {f"input_{unit}": input_price, f"output_{unit}": output_price}}
     )
     return PriceBook(overrides), problems
+
+
+MODELS = (
+    "gpt-4",
+    "gpt-4o",
+    "gpt-5",
+    "claude-3",
+    "claude-opus-4-8",
+    "gemini-pro",
+    "deepseek-chat",
+    "someone-elses",
+)
+
+
+class TestInputTokenCountingInvariants:
+    """How many tokens a text has."""
+
+    @given(
+        st.text(min_size=1, max_size=10_000, alphabet="abcdefghijklmnopqrstuvwxyz ")
+        | st.text(min_size=1, max_size=1_000)
+    )
+    @example(text="<|endoftext|>")
+    @example(text=" " * 10_000 + "x")
+    def test_openai_input_token_count_invariant(self, text):
+        """
+        INVARIANT: OpenAI's models have as many tokens as tiktoken says, in the encoding that is theirs.
+
+        The bug: counts were off by a fifth, because a model was counted in another model's encoding.
+        """
+        for model, name in (
+            ("gpt-4", "cl100k_base"),
+            ("gpt-3.5-turbo", "cl100k_base"),
+            ("gpt-4o", "o200k_base"),
+        ):
+            count = count_text(text, model, "openai")
+            assert count.tokens == count.upper == len(independent(name).encode_ordinary(text))
+            assert count.kind == "exact"
+
+    @pytest.mark.parametrize("model", MODELS)
+    @given(text_length=st.integers(min_value=0, max_value=100_000))
+    @example(text_length=0)
+    @example(text_length=1)
+    @example(text_length=100_000)
+    def test_empty_text_token_count_invariant(self, model, text_length):
+        """INVARIANT: an empty text has no tokens, any other has some, up to 100,000 characters and more at once."""
+        count = count_text("a" * text_length, model)
+        assert (count.tokens == 0) == (text_length == 0)
+        assert count.tokens <= count.upper <= text_length
+
+    @given(text=st.text(max_size=1_000, alphabet="abc DEF 123") | st.text(), model=st.sampled_from(MODELS))
+    def test_token_count_is_non_negative(self, text, model):
+        """INVARIANT: a count is never negative, nor above its bound, and the same each time."""
+        count = count_text(text, model)
+        assert 0 <= count.tokens <= count.upper <= len(text.encode())
+        assert count == count_text(text, model)
+
+    @given(
+        texts=st.lists(st.text(max_size=100, alphabet="abc"), min_size=1, max_size=10),
+        model=st.sampled_from(["gpt-4", "gpt-4o", "deepseek-chat"]),
+    )
+    def test_token_count_is_additive(self, texts, model):
+        """INVARIANT: joined by spaces, texts have the sum of their tokens, give or take one for each."""
+        apart = sum(count_text(text, model).tokens for text in texts)
+        assert abs(count_text(" ".join(texts), model).tokens - apart) <= len(texts)
+
+    @given(
+        st.lists(st.text(min_size=1, max_size=200, alphabet="abcdefghijklmnopqrstuvwxyz ,.\n"), max_size=10),
+        st.sampled_from(["gpt-4", "gpt-4o"]),
+    )
+    def test_bounds_are_additive_where_texts_meet_at_the_ends_of_words(self, texts, model):
+        """INVARIANT: cut between two words, a text has exactly the sum of its parts' tokens."""
+        texts = [f" {text.strip()}x" for text in texts]
+        apart = [count_text(text, model) for text in texts]
+        joined = count_text("".join(texts), model)
+        assert joined.tokens == sum(count.tokens for count in apart)
+        assert joined.upper == sum(count.upper for count in apart)
 
 
 class TestCostCalculationInvariants:
@@ -132,6 +219,98 @@ class TestCostCalculationInvariants:
         assert priced.exact_nano(twice) == 2 * priced.exact_nano(once) > 0
         assert priced.cost(once).nano == per_1m.price("wall", "m", AT_NS).cost(once).nano
         assert calculate_cost(1_000, 0, price, price, unit=Unit.PER_1K) == price
+
+
+def budgeted(world, tokens):
+    """The world's engine, with one budget of ``tokens`` for everybody."""
+    rule = BudgetRule(name="all", limit_tokens=tokens, window="forever")
+    budgets = Budgets([rule], now_ns=world.clock.wall_ns)
+    world.engine.treasury = Treasury(budgets, ledger=world.ledger, clock=world.clock)
+    return budgets
+
+
+def half_of_it(outgoing):
+    """A provider that writes half of what it may."""
+    return whole("yes", usage=(9, json.loads(outgoing.body)["max_tokens"] // 2))
+
+
+async def asked(world, key, most_output):
+    """One request of ``key``; its refusal, if it got one, and its record, if there is any."""
+    body = request(stream=False, max_tokens=most_output)
+    exchange = world.engine.exchange(replace(world.call(body), key=key))
+    try:
+        error, _ = await converse(exchange)
+    finally:
+        exchange.close()
+    return error, await world.ledger.get(exchange.call.id)
+
+
+class TestTokenBudgetInvariants:
+    """Budgets in tokens: looked at before anything is sent, for every caller."""
+
+    @given(
+        budget=st.integers(100, 10_000),
+        request_tokens=st.integers(1, 20_000),
+        key=st.sampled_from(["local", "admin", "root", "ops-admin"]),
+    )
+    def test_budget_enforcement_invariant(self, budget, request_tokens, key):
+        """
+        INVARIANT: a request that may exceed the budget is refused, and nothing is sent; one that can't isn't.
+
+        The bug: administrators were exempt.
+        """
+
+        async def main(clock):
+            world = World(clock, {"a": [whole("yes", usage=(9, request_tokens))]})
+            budgets = budgeted(world, budget)
+            error, record = await asked(world, key, request_tokens)
+            sent = len(world.transport.exchanges)
+            surely = bound_input_tokens(
+                len(request(stream=False, max_tokens=request_tokens)) + 256, "a", "m", tools=0, messages=2
+            )
+            if request_tokens >= budget:  # beside the input there is no room for it
+                assert isinstance(error, BudgetExceeded)
+            if request_tokens + surely <= budget:
+                assert error is None
+            (account,) = budgets
+            if error is None:
+                assert sent == 1
+                assert record.intent.bound_tokens <= budget
+                assert account.spent(clock.wall_ns()) == 9 + request_tokens <= budget
+            else:
+                assert (sent, record, account.spent(clock.wall_ns())) == (0, None, 0)
+                assert error.details["limit_tokens"] == str(budget)
+            assert account.reserved == 0
+
+        run_virtual(main)
+
+    @given(
+        budget=st.integers(1_000, 10_000),
+        requests=st.lists(
+            st.tuples(st.integers(10, 5_000), st.sampled_from(["local", "admin"])), min_size=2, max_size=10
+        ),
+    )
+    def test_budget_tracking_across_requests_invariant(self, budget, requests):
+        """INVARIANT: what is left is the budget less what was used, and never below zero, also when many come at once."""
+
+        async def main(clock):
+            world = World(clock, {"a": half_of_it})
+            budgets = budgeted(world, budget)
+            used = 0
+            for at_once in (False, True):
+                asking = [asked(world, key, tokens) for tokens, key in requests]
+                results = await asyncio.gather(*asking) if at_once else [await each for each in asking]
+                used += sum(
+                    record.end.usage.input_tokens + record.end.usage.output_tokens
+                    for error, record in results
+                    if error is None
+                )
+                (account,) = budgets
+                assert account.spent(clock.wall_ns()) == used <= budget
+                assert account.room(clock.wall_ns()) == budget - used >= 0
+                assert all(error is None or isinstance(error, BudgetExceeded) for error, _ in results)
+
+        run_virtual(main)
 
 
 class TestProviderFallbackChainInvariants:

@@ -171,10 +171,10 @@ JOINED = "".join("{% set a = a ~ a %}" for _ in range(60))
     ],
 )
 def test_nothing_grows_or_runs_without_bound(source):
-    began = time.perf_counter()
+    began = time.thread_time()
     with pytest.raises((RenderError, ChaosError)):
         told(source)
-    assert time.perf_counter() - began < 4
+    assert time.thread_time() - began < 4
 
 
 def test_filters_that_multiply_look_at_the_size_first():

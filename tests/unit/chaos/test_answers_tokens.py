@@ -29,14 +29,14 @@ def test_lazy_tokens_are_a_sequence(make):
 
 @pytest.mark.parametrize("make", LAZY)
 def test_ten_million_cost_nothing_until_they_are_told(make):
-    began = time.perf_counter()
+    began = time.thread_time()
     tokens = make(MANY)
     assert len(tokens) == len(first(tokens, MANY + 1)) == MANY
     assert len(first(tokens, 5_000_000)) == 5_000_000
     assert tokens[MANY - 1]
     for stop in ("\n", "no such thing", "STOP", "Observation:", "\n\nHuman:", "</s>", "123456789", "ab.1:x"):
         assert until_stop(tokens, [stop]) == (tokens, None)
-    assert time.perf_counter() - began < 0.5
+    assert time.thread_time() - began < 0.5
     assert sys.getsizeof(tokens) < 1000
 
 
@@ -95,10 +95,10 @@ def test_a_lazy_text_stops_as_its_whole_text_would(data):
 
 
 def test_stopping_finds_a_late_one_without_making_all_of_it():
-    began = time.perf_counter()
+    began = time.thread_time()
     kept, word = until_stop(Numbered("n", MANY), ["n:5000 "])
     assert (len(kept), word) == (5000, "n:5000 ")
-    assert time.perf_counter() - began < 0.5
+    assert time.thread_time() - began < 0.5
 
 
 def test_no_more_is_searched_than_will_be_told():

@@ -34,10 +34,13 @@ def chaos():
 @pytest.fixture(scope="module", params=["deployments", "v1"])
 def client(request, chaos):
     if request.param == "v1":
-        return openai.OpenAI(base_url=f"{chaos.url}/openai/v1", api_key="k", max_retries=0)
-    return openai.AzureOpenAI(
-        azure_endpoint=chaos.url, api_version="2024-12-01-preview", api_key="k", max_retries=0
-    )
+        made = openai.OpenAI(base_url=f"{chaos.url}/openai/v1", api_key="k", max_retries=0)
+    else:
+        made = openai.AzureOpenAI(
+            azure_endpoint=chaos.url, api_version="2024-12-01-preview", api_key="k", max_retries=0
+        )
+    with made as client:
+        yield client
 
 
 def events(chaos, path, script="ok", **more):

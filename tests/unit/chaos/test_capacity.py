@@ -260,6 +260,15 @@ def test_beyond_may_be_left_to_chance():
         assert {ask(chaos.port, payload()).status for _ in range(40)} == {429, 503}
 
 
+def test_the_journal_names_the_refusal_and_not_the_scripts_fault():
+    settings = {"clock": "hand", "scripts": {"slow": SLOW, "cut": "cut=fin"}, "capacity": {"concurrent": 1}}
+    with run_chaos(ChaosConfig.from_dict(settings)) as chaos, send(chaos.port, payload("slow", stream=True)):
+        arrived(chaos, 1)
+        assert ask(chaos.port, payload("cut", stream=True)).status == 529
+        entry = chaos.wait_for(lambda journal: journal[1].end)[1]
+        assert (entry.rule, entry.faults, entry.usage.total_tokens) == ("capacity", ["status"], 0)
+
+
 @pytest.mark.parametrize(
     ("per", "same", "other"),
     [
@@ -373,6 +382,11 @@ def test_many_who_wait_are_all_served():
             "capacity.beyond: step 1: unknown word 'nonsense'",
         ),
         ({"capacity": {"concurrent": 1, "beyond": "429; ok"}}, "capacity.beyond: one step is for all"),
+        ({"capacity": {"concurrent": 1, "beyond": "ok"}}, "capacity.beyond: a healthy answer is no refusal"),
+        (
+            {"capacity": {"concurrent": 1, "beyond": "50% 429"}},
+            "capacity.beyond: a healthy answer is no refusal",
+        ),
         ({"capacity": {"concurrent": 0}}, "capacity.concurrent: "),
         ({"capacity": {"queue": 5}}, "capacity: Object missing required field `concurrent`"),
         (

@@ -190,11 +190,14 @@ def test_a_shut_goes_before_the_timeline_and_the_later_one_counts(run):
             assert outcome(server.port) == "refused"
             await server.advance(1)
             assert outcome(server.port) == "silent"
-            server.shut(Shut("refused", 100))
+            server.shut(Shut("refused", 1))
+            server.shut(Shut("refused", 2))
+            await server.advance(1)
+            assert outcome(server.port) == "refused"
             server.shut(Shut("refused", 1))
             await server.advance(1)
             assert outcome(server.port) == "silent"
-            await server.advance(7)
+            await server.advance(6)
             assert outcome(server.port) == "open"
 
     run(main())
@@ -332,6 +335,27 @@ def test_who_comes_while_no_file_can_be_opened_is_served_later(run):
                 head = f"POST /v1/chat/completions HTTP/1.1\r\ncontent-length: {len(body)}\r\n\r\n"
                 sock.sendall(head.encode() + body)
                 assert (await asyncio.to_thread(sock.recv, 12)) == b"HTTP/1.1 200"
+
+    run(main())
+
+
+def test_who_is_being_accepted_at_the_end_has_a_connection_by_then(run):
+    async def main():
+        made = []
+
+        class Counted(Gone):
+            def connection_made(self, transport):
+                made.append(transport)
+                super().connection_made(transport)
+
+        door = Door(Counted, HandClock())
+        await door.open("127.0.0.1", 0)
+        with socket.create_connection(door.address):
+            while not door._accepting:
+                await asyncio.sleep(0)
+            await door.close()
+            assert len(made) == 1
+        await asyncio.sleep(0)
 
     run(main())
 

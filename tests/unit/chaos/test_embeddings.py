@@ -55,7 +55,8 @@ def chaos(server):
 
 @pytest.fixture(scope="module")
 def client(server):
-    return openai.OpenAI(base_url=server.base_url, api_key="k", max_retries=0)
+    with openai.OpenAI(base_url=server.base_url, api_key="k", max_retries=0) as client:
+        yield client
 
 
 @pytest.fixture(scope="module")
@@ -181,11 +182,11 @@ def test_openrouter_says_what_it_cost(chaos):
 
 
 def test_azures_own_client(chaos):
-    client = openai.AzureOpenAI(azure_endpoint=chaos.url, api_version="2024-10-21", api_key="k")
-    raw = client.embeddings.with_raw_response.create(model="ada", input="hello")
-    assert "apim-request-id" in raw.headers
-    assert len(raw.parse().data[0].embedding) == 1536
-    assert last(chaos).path == "/openai/deployments/ada/embeddings"
+    with openai.AzureOpenAI(azure_endpoint=chaos.url, api_version="2024-10-21", api_key="k") as client:
+        raw = client.embeddings.with_raw_response.create(model="ada", input="hello")
+        assert "apim-request-id" in raw.headers
+        assert len(raw.parse().data[0].embedding) == 1536
+        assert last(chaos).path == "/openai/deployments/ada/embeddings"
 
 
 @pytest.mark.parametrize(

@@ -73,21 +73,21 @@ def test_azure_says_its_own(chaos, path):
 
 
 def test_a_count_of_tokens_says_them_too(chaos):
-    client = anthropic.Anthropic(base_url=chaos.url, api_key="k")
-    raw = client.messages.with_raw_response.count_tokens(
-        model="m", messages=[{"role": "user", "content": "hi"}]
-    )
-    assert NEEDED["anthropic"] <= set(raw.headers)
+    with anthropic.Anthropic(base_url=chaos.url, api_key="k") as client:
+        raw = client.messages.with_raw_response.count_tokens(
+            model="m", messages=[{"role": "user", "content": "hi"}]
+        )
+        assert NEEDED["anthropic"] <= set(raw.headers)
 
 
 def test_what_the_sdks_make_of_them(chaos):
-    answer = openai.OpenAI(base_url=chaos.base_url, api_key="k").chat.completions.create(
-        model="m", messages=[{"role": "user", "content": "hi"}]
-    )
+    with openai.OpenAI(base_url=chaos.base_url, api_key="k") as client:
+        answer = client.chat.completions.create(model="m", messages=[{"role": "user", "content": "hi"}])
     assert answer._request_id.startswith("req_")
-    message = anthropic.Anthropic(base_url=chaos.url, api_key="k").messages.create(
-        model="m", max_tokens=9, messages=[{"role": "user", "content": "hi"}]
-    )
+    with anthropic.Anthropic(base_url=chaos.url, api_key="k") as client:
+        message = client.messages.create(
+            model="m", max_tokens=9, messages=[{"role": "user", "content": "hi"}]
+        )
     assert message._request_id.startswith("req_")
 
 

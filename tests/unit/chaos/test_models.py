@@ -36,40 +36,40 @@ def get(chaos, path, **headers):
 
 
 def test_openai(chaos):
-    client = openai.OpenAI(base_url=chaos.base_url, api_key="k", max_retries=0)
-    assert tuple(model.id for model in client.models.list()) == NAMES
-    for name in NAMES:
-        assert client.models.retrieve(name).model_dump(exclude_unset=True) == {
-            "id": name, "object": "model", "created": 1_700_000_000, "owned_by": "chaos",
-        }  # fmt: skip  # as the body says it
-    with pytest.raises(openai.NotFoundError) as raised:
-        client.models.retrieve("z")
-    assert (raised.value.code, raised.value.param) == ("model_not_found", "model")
-    assert "'z'" in raised.value.message
+    with openai.OpenAI(base_url=chaos.base_url, api_key="k", max_retries=0) as client:
+        assert tuple(model.id for model in client.models.list()) == NAMES
+        for name in NAMES:
+            assert client.models.retrieve(name).model_dump(exclude_unset=True) == {
+                "id": name, "object": "model", "created": 1_700_000_000, "owned_by": "chaos",
+            }  # fmt: skip  # as the body says it
+        with pytest.raises(openai.NotFoundError) as raised:
+            client.models.retrieve("z")
+        assert (raised.value.code, raised.value.param) == ("model_not_found", "model")
+        assert "'z'" in raised.value.message
 
 
 def test_azure(chaos):
-    client = openai.AzureOpenAI(
+    with openai.AzureOpenAI(
         azure_endpoint=chaos.url, api_version="2024-10-21", api_key="k", max_retries=0
-    )
-    assert tuple(model.id for model in client.models.list()) == NAMES
-    assert client.models.retrieve("a").id == "a"
-    with pytest.raises(openai.NotFoundError):
-        client.models.retrieve("z")
+    ) as client:
+        assert tuple(model.id for model in client.models.list()) == NAMES
+        assert client.models.retrieve("a").id == "a"
+        with pytest.raises(openai.NotFoundError):
+            client.models.retrieve("z")
 
 
 def test_anthropic(chaos):
-    client = anthropic.Anthropic(base_url=chaos.url, api_key="k", max_retries=0)
-    assert tuple(model.id for model in client.models.list()) == NAMES
-    assert tuple(model.id for model in client.models.list(limit=2)) == NAMES, (
-        "the SDK asks for the other pages"
-    )
-    for name in NAMES:
-        model = client.models.retrieve(name)
-        assert (model.id, model.type, model.created_at.year) == (name, "model", 2025)
-    with pytest.raises(anthropic.NotFoundError) as raised:
-        client.models.retrieve("z")
-    assert raised.value.body["error"] == {"type": "not_found_error", "message": "model: z"}
+    with anthropic.Anthropic(base_url=chaos.url, api_key="k", max_retries=0) as client:
+        assert tuple(model.id for model in client.models.list()) == NAMES
+        assert tuple(model.id for model in client.models.list(limit=2)) == NAMES, (
+            "the SDK asks for the other pages"
+        )
+        for name in NAMES:
+            model = client.models.retrieve(name)
+            assert (model.id, model.type, model.created_at.year) == (name, "model", 2025)
+        with pytest.raises(anthropic.NotFoundError) as raised:
+            client.models.retrieve("z")
+        assert raised.value.body["error"] == {"type": "not_found_error", "message": "model: z"}
 
 
 @pytest.mark.parametrize("version", ["v1", "v1beta", "v1alpha"])

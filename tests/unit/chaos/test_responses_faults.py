@@ -117,9 +117,10 @@ def test_a_changed_id_is_the_last_events(chaos, path):
 def test_an_id_that_changed_is_still_one_of_chaos(chaos):
     last_event = events(chaos, "change_id")[-1]
     chaos.reset()
-    answer = openai.OpenAI(base_url=chaos.base_url, api_key="k").responses.create(
-        model="x", input="hi", previous_response_id=last_event["response"]["id"]
-    )
+    with openai.OpenAI(base_url=chaos.base_url, api_key="k") as client:
+        answer = client.responses.create(
+            model="x", input="hi", previous_response_id=last_event["response"]["id"]
+        )
     assert answer.status == "completed"
 
 

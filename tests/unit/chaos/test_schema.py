@@ -214,10 +214,10 @@ def choices(depth):
     ],
 )  # fmt: skip  # a table
 def test_hostile_schemas_end_by_count(schema):
-    began = time.perf_counter()
+    began = time.thread_time()
     with pytest.raises(SchemaError):
         value_for(schema, "n")
-    assert time.perf_counter() - began < 10
+    assert time.thread_time() - began < 10
 
 
 def test_the_same_nonce_says_the_same_and_strings_carry_it():

@@ -68,11 +68,11 @@ def test_properties_of_characters(pattern):
 
 
 def test_no_pattern_takes_long():
-    began = time.perf_counter()
+    began = time.thread_time()
     assert not compiled("^(a+)+b$").found_in("a" * 2000)
     assert not compiled("^(a|aa|a?)*c$").found_in("a" * 2000)
     assert not compiled("^(([a-z])+.)+[A-Z]([a-z])+$").found_in("a" * 2000)
-    assert time.perf_counter() - began < 5
+    assert time.thread_time() - began < 5
 
 
 ATOMS = st.sampled_from(["a", "b", ".", "[ab]", "[^a]", r"\d", r"\w", r"\.", "(a|b)", "(?:ab)", "(b|)"])

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.cli.times import instant_ns, iso_utc
+from holdfast.cli.times import instant_ns, iso_utc, span_s
 
 NOW_NS = 1_769_860_800_123_456_789
 
@@ -42,3 +42,18 @@ def test_anything_else_is_refused_with_what_would_be_right(text: str) -> None:
 @pytest.mark.parametrize(("text", "ns"), [("999999999d", 0), ("0001-01-02", 0), ("9999-01-01", 2**63 - 1)])
 def test_what_no_ledger_can_hold_is_the_nearest_that_one_can(text: str, ns: int) -> None:
     assert instant_ns(text, now_ns=NOW_NS) == ns
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("0s", 0), ("90s", 90), ("30m", 1_800), ("24h", 86_400), ("30d", 2_592_000)]
+)
+def test_a_span_of_time(text: str, seconds: int) -> None:
+    assert span_s(text) == seconds
+
+
+@pytest.mark.parametrize(
+    "text", ["", "5", "h", "1.5h", "-1h", "1 h", "1w", "1h30m", "9" * 10 + "s", "2026-01-01"]
+)
+def test_what_is_no_span_of_time(text: str) -> None:
+    with pytest.raises(ValueError, match="is no span of time such as 90s"):
+        span_s(text)

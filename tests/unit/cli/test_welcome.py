@@ -7,7 +7,7 @@ from holdfast.config import Config, parse
 
 
 def said(config: Config, url: str = "http://127.0.0.1:8080") -> list[str]:
-    return list(welcome(config, url, "holdfast", simulated=False))
+    return list(welcome(config, url, "holdfast", simulated=False, keyed=not config.open))
 
 
 def wall(**more: object) -> Config:

@@ -95,7 +95,15 @@ GOOD: dict[str, Any] = {
         "any": {"targets": ["wall/{model}"], "models": ["x-*"]},
     },
     "keys": {"a": {"sha256": "ab" * 32, "routes": ["chat"]}},
-    "prices": {"wall/m": {"input_per_1m": 1, "output_per_1m": Decimal("2.5")}},
+    "prices": {
+        "wall/m": {
+            "input_per_1m": 1,
+            "output_per_1m": Decimal("2.5"),
+            "above": [{"input_tokens": 9, "input_per_1m": 2, "output_per_1m": "${NUMBER}"}],
+            "flex": {"input_per_1m": 1, "output_per_1m": 1, "per_request_usd": 0},
+        }
+    },
+    "pricing": {"unknown": "serve", "ceiling_input_per_1m": 1, "ceiling_output_per_1m": Decimal("0.1")},
     "default_route": "chat",
 }
 

@@ -2,11 +2,13 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.unit.config.reading import EXAMPLE, WALL, problems, read
 
 from holdfast.config import Config, Explanation, check, explain, load, with_simulated
+from holdfast.config.defaults import GATES
 from holdfast.errors import ConfigError
 
 NOVEMBER_2026_NS = 1_795_000_000 * 10**9
@@ -32,9 +34,21 @@ total_s = "${TOTAL:-500}"
 [retry]
 max_attempts = 4
 multiplier = 3
+budget_ratio = 0.2
+[rate]
+requests = 100
+window_s = 10
+[providers.WALL2.rate]
+tokens = 1000
+[idempotency]
+ttl_s = 60
 [routes.mine]
 targets = ["wall/m", "wall2/m"]
 drop = ["seed"]
+[routes.mine.rate]
+requests = 50
+[routes.mine.idempotency]
+max_joined = 5
 [routes.mine.timeouts]
 connect_s = 1
 keepalive_s = 15
@@ -68,6 +82,17 @@ def test_the_nearest_setting_counts_and_says_where_it_is() -> None:
     assert policy["on_break"] == ("error", "built-in")
 
 
+def _served(served: Any, name: str) -> Any:
+    """The value of a setting as the engine sees it."""
+    for gate, (table, kind, prefix) in GATES.items():
+        field = name.removeprefix(f"{table}.{prefix}")
+        if field == "enabled":
+            return getattr(served.gates, gate) is not None
+        if field != name:
+            return getattr(getattr(served.gates, gate) or kind(), field)
+    return getattr(served.timeouts if hasattr(served.timeouts, name) else served.retry, name)
+
+
 def test_what_is_explained_is_what_is_served() -> None:
     config = read(LAYERS)
     for model in ("mine", "wall/other", "WALL2/other"):
@@ -78,11 +103,11 @@ def test_what_is_explained_is_what_is_served() -> None:
                 (target for target in config.routes["mine"].targets if str(target) == shown.target), provider
             )
             for value in shown.limits:
-                owner = served.timeouts if hasattr(served.timeouts, value.name) else served.retry
-                assert getattr(owner, value.name) == value.value
+                assert _served(served, value.name) == value.value
         policy = config.routes["mine"].policy if model == "mine" else config.policy
         for value in said.policy:
-            served_value = getattr(policy, value.name)
+            table, dot, name = value.name.partition(".")
+            served_value = getattr(getattr(policy, table), name) if dot else getattr(policy, value.name)
             assert value.value == (sorted(served_value) if isinstance(value.value, list) else served_value)
 
 
@@ -306,7 +331,14 @@ MISPLACED = [
     '[gateway]\nport = "{}"\n',
     '[gateway]\nhost = "{} x"\n',
     '[gateway.log]\nlevel = "{}"\n',
-    '[ledger]\nurl = "postgres://u:{}@h/d"\n',
+    '[ledger]\nurl = "postgres://u:{}@h"\n',
+    '[ledger]\nurl = "postgres://u:x/{}@h/d"\n',
+    '[ledger]\nurl = "postgres://h/d?pass%77ord={}"\n',
+    '[ledger]\nurl = "postgres://h:{}/d"\n',
+    '[redis]\nurl = "http://:{}@h"\n',
+    '[redis]\nurl = "redis://:x/{}@h"\n',
+    '[redis]\nurl = "redis://:1/{}@h"\n',
+    '[redis]\nprefix = "{} x"\n',
     '[ledger]\ndurability = "{}"\n',
     '[timeouts]\ntotal_s = "{}"\n',
     '[retry]\njitter = "{}"\n',

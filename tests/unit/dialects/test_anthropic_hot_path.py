@@ -208,7 +208,10 @@ def test_usage_in_every_kind() -> None:
         assert found is not None
         assert (found.input_tokens, found.cache_read_tokens, found.cache_write_tokens) == (6, 2, 3)
         assert (found.cache_write_1h_tokens, found.output_tokens, found.reasoning_tokens) == (2, 4, 1)
-        assert found.extra == {"server_tool_use": {"web_search_requests": 5}}
+        assert found.extra == {
+            "server_tool_use": {"web_search_requests": 5},
+            "cache_creation": {"ephemeral_1h_input_tokens": 2},
+        }
 
 
 @pytest.mark.parametrize(

@@ -158,6 +158,33 @@ def test_an_error_with_200_is_typed_as_the_family_does(dialect, answer, kind):
     assert type(judged(dialect, answer).fault) is kind
 
 
+# Counts of ours.
+
+
+@BOTH
+@given(tokens=st.integers(min_value=0, max_value=2**53))
+def test_a_count_that_is_written_is_one_that_can_be_read(dialect, family, tokens):
+    written = dialect.write_count(tokens)
+    assert list(json.loads(written).values()) == [tokens]
+    guard = judged(dialect, written)
+    assert (guard.state, guard.usage, family.codec is not None) == (State.DONE, None, True)
+
+
+def test_what_is_counted_is_the_whole_question():
+    body = raw(**HI, system="s", tools=[{"name": "f", "input_schema": {}}])
+    request = CLAUDE.neutral(CLAUDE.read_request(body))
+    assert request == Anthropic.codec.decode_request(body)
+    assert len(request.tools) == 1
+
+
+@pytest.mark.parametrize("place", ["generateContentRequest", "generate_content_request", None])
+def test_googles_inner_request_is_what_is_counted(place):
+    inner = {"contents": CONTENTS, "systemInstruction": {"parts": [{"text": "s"}]}}
+    envelope = GOOGLE.read_request(json.dumps({place: inner} if place else inner).encode())
+    request = GOOGLE.neutral(envelope)
+    assert [message.role for message in request.messages] == ["system", "user"]
+
+
 KEYS = st.sampled_from(
     [
         "model",

@@ -9,7 +9,7 @@ import openai
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support.replay import Recorded, Replay, replaying
+from tests.support.replay import Recorded, replaying
 
 from holdfast.dialects.base import AUDIO, OTHER, REASONING, REFUSAL, TEXT, TOOL, Edit, Signal
 from holdfast.dialects.openai_responses import OpenAIResponses
@@ -484,32 +484,34 @@ def provider():
         yield server
 
 
-def client(server: Replay) -> openai.OpenAI:
-    return openai.OpenAI(base_url=f"{server.base_url}/v1", api_key="none", max_retries=0)
+@pytest.fixture
+def client(provider):
+    with openai.OpenAI(base_url=f"{provider.base_url}/v1", api_key="none", max_retries=0) as client:
+        yield client
 
 
 ERROR = TargetsFailed("all of them", failures=[("a/m", RateLimited("slow", upstream_status=429))], status=502)
 
 
-def test_an_error_frame_raises_in_openais_sdk(provider):
+def test_an_error_frame_raises_in_openais_sdk(provider, client):
     sse = {"content-type": "text/event-stream"}
     provider.script["POST", "/v1/responses"] = Recorded(
         stream(DELTAS[0]) + DIALECT.error_frame(ERROR, "req_1"), 200, sse
     )
     seen = []
     with pytest.raises(openai.APIError) as caught:
-        seen.extend(client(provider).responses.create(model="m", input="hi", stream=True))
+        seen.extend(client.responses.create(model="m", input="hi", stream=True))
     assert [event.type for event in seen] == ["response.created", "response.output_text.delta"]
     assert (caught.value.message, caught.value.code) == ("all of them", "all_targets_failed")
 
 
-def test_an_error_frame_raises_in_the_helper_of_openais_sdk(provider):
+def test_an_error_frame_raises_in_the_helper_of_openais_sdk(provider, client):
     sse = {"content-type": "text/event-stream"}
     provider.script["POST", "/v1/responses"] = Recorded(
         stream() + DIALECT.error_frame(ERROR, "req_1"), 200, sse
     )
     with (
-        client(provider).responses.stream(model="m", input="hi") as helped,
+        client.responses.stream(model="m", input="hi") as helped,
         pytest.raises(openai.APIError, match="all of them"),
     ):
         helped.until_done()
@@ -530,13 +532,13 @@ def test_an_error_frame_is_an_error_to_another_of_us():
     assert DIALECT.end_frame == b""
 
 
-def test_an_error_body_is_an_error_of_openais_sdk(provider):
+def test_an_error_body_is_an_error_of_openais_sdk(provider, client):
     refused = InvalidRequest("`input` is wrong", param="input")
     provider.script["POST", "/v1/responses"] = Recorded(
         DIALECT.error_body(refused, "req_1"), 400, {"content-type": "application/json"}
     )
     with pytest.raises(openai.BadRequestError) as caught:
-        client(provider).responses.create(model="m", input="hi")
+        client.responses.create(model="m", input="hi")
     assert (caught.value.param, caught.value.code) == ("input", "invalid_request")
 
 

@@ -11,11 +11,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import holdfast.errors as tree
-from holdfast.engine.chain import VERDICTS, Chain, Step, Verdict, all_failed
+from holdfast.engine.chain import VERDICTS, Chain, Verdict, all_failed
 from holdfast.engine.policy import Policy, Retry, Target
 from holdfast.errors import (
     AuthRefused,
     BadAnswer,
+    BreakerOpen,
     CantExpress,
     ConnectFailed,
     ConnectionLost,
@@ -24,12 +25,16 @@ from holdfast.errors import (
     Draining,
     HoldfastError,
     ModelMissing,
+    NoPlace,
     NoTimeLeft,
     OutcomeUnknown,
     Overloaded,
+    OwnKeyRefused,
     ProviderError,
     QuotaExhausted,
+    RateExceeded,
     RateLimited,
+    Rejected,
     RequestRefused,
     ServerFailed,
     TargetsFailed,
@@ -44,6 +49,7 @@ STATUS = {
     ContextTooLong: 400,
     ModelMissing: 404,
     AuthRefused: 401,
+    OwnKeyRefused: 401,
     QuotaExhausted: 429,
     RateLimited: 429,
     Overloaded: 503,
@@ -76,6 +82,11 @@ def chain(
     )
 
 
+def begun(line: Chain, now: float) -> tuple[Target, float]:
+    step = line.next(now)
+    return step.target, step.at
+
+
 def play(
     line: Chain, *failures: HoldfastError, now: float = 0.0, takes_s: float = 0.0
 ) -> list[tuple[str, float]]:
@@ -85,7 +96,7 @@ def play(
     while (step := line.next(now)) is not None:
         steps.append((step.target.provider, round(step.at, 6)))
         now = step.at + takes_s
-        line.failed(left.pop(0) if len(left) > 1 else left[0], now)
+        line.failed(step, left.pop(0) if len(left) > 1 else left[0], now)
     return steps
 
 
@@ -99,7 +110,8 @@ def every(kind: type) -> set[type]:
 def test_every_failure_an_attempt_can_raise_has_a_verdict():
     provider = every(ProviderError) - {ProviderError}
     unknown = {each for each in every(OutcomeUnknown) if each.__module__ == tree.__name__}
-    unknown -= {OutcomeUnknown, tree.Abandoned}  # the caller's leaving ends the request, not an attempt
+    # The caller's leaving ends the request, not an attempt; whom a hedge outran has nothing to follow.
+    unknown -= {OutcomeUnknown, tree.Abandoned, tree.Superseded}
     refused_here = {ConnectFailed, CantExpress, NoTimeLeft}
     assert provider | unknown | refused_here <= set(VERDICTS)
 
@@ -144,7 +156,7 @@ def test_nothing_starts_at_or_after_the_deadline():
     line = chain(target("a", base_s=4.0), target("b", max_retries=0), deadline=4.0)
     assert play(line, make(ServerFailed)) == [("a", 0), ("b", 0)]
     assert chain(target("a"), deadline=4.0).next(4.0) is None
-    assert chain(target("a"), deadline=4.0).next(3.999) == Step(target("a"), 3.999)
+    assert begun(chain(target("a"), deadline=4.0), 3.999) == (target("a"), 3.999)
 
 
 # Retry-After.
@@ -199,8 +211,7 @@ def test_a_target_without_credit_is_not_tried_again():
 
 def test_a_break_after_serving_lets_the_others_go_first():
     line = chain(target("a"), target("b", max_retries=0))
-    line.next(0.0)
-    line.failed(make(ConnectionLost), 1.0, elsewhere=True)
+    line.failed(line.next(0.0), make(ConnectionLost), 1.0, elsewhere=True)
     assert [name for name, _ in play(line, make(ServerFailed), now=1.0)] == ["b", "a", "a"]
 
 
@@ -228,9 +239,10 @@ class TestSeveralKeys:
 
     def test_an_equal_that_answers_serves(self):
         line = chain(*self.KEYS, *self.LATER)
-        assert line.next(0.0) == Step(self.KEYS[0], 0.0)
-        line.failed(make(AuthRefused), 1.0)
-        assert line.next(1.0) == Step(self.KEYS[1], 1.0)
+        step = line.next(0.0)
+        assert step.target == self.KEYS[0]
+        line.failed(step, make(AuthRefused), 1.0)
+        assert begun(line, 1.0) == (self.KEYS[1], 1.0)
         assert line.fatal is None
 
     def test_an_equal_that_fails_otherwise_is_the_end_too(self):
@@ -311,6 +323,9 @@ A, B = target("a"), target("b")
         ([(A, make(ServerFailed)), (B, ConnectFailed("slow", timed_out=True))], 504, None),
         ([(A, ConnectFailed("refused"))], 502, None),
         ([(A, Draining("full")), (B, CantExpress("no"))], 503, None),
+        ([(A, BreakerOpen("open", retry_after_s=9.0)), (B, NoPlace("full", retry_after_s=0.5))], 503, 0.5),
+        ([(A, RateExceeded("full", retry_after_s=9.0)), (B, make(RateLimited, 3.0))], 429, 3.0),
+        ([(A, RateExceeded("full", retry_after_s=9.0)), (B, BreakerOpen("open"))], 503, None),
         ([(A, Draining("full")), (B, make(ServerFailed))], 502, None),
         ([(A, make(Overloaded, 3.0)), (B, make(ServerFailed, 2.0))], 502, 2.0),
         ([], 504, None),
@@ -331,46 +346,103 @@ def test_a_chain_without_time_says_so():
     assert verdict.status == 504
 
 
-def test_a_failure_without_an_attempt_is_a_mistake_of_ours():
-    with pytest.raises(RuntimeError):
-        chain(target("a")).failed(make(ServerFailed), 0.0)
-
-
 # Targets that can't be asked.
 
 
 def test_who_is_passed_over_costs_no_attempt_and_isnt_asked_again():
     line = chain(target("a"), target("b"), target("c"), max_attempts=2)
     for name in "ab":
-        assert line.next(0.0).target.provider == name
-        line.skipped()
+        step = line.next(0.0)
+        assert step.target.provider == name
+        line.turned_away(step)
     assert [name for name, _ in play(line, make(ServerFailed))] == ["c", "c"]
     assert [each.provider for each, _ in line.failures] == ["c", "c"]
 
 
 def test_when_all_are_passed_over_there_is_no_failure():
     line = chain(target("a"))
-    line.next(0.0)
-    line.skipped()
+    line.turned_away(line.next(0.0))
     assert line.next(0.0) is None
     assert (line.failures, line.fatal) == ([], None)
 
 
 def test_after_a_failure_one_may_still_be_passed_over():
     line = chain(target("a", max_retries=0), target("b"), target("c"), max_attempts=2)
-    line.next(0.0)
-    line.failed(make(ServerFailed), 0.0)
-    line.next(0.0)
-    line.skipped()
+    line.failed(line.next(0.0), make(ServerFailed), 0.0)
+    line.turned_away(line.next(0.0))
     assert [name for name, _ in play(line, make(ServerFailed))] == ["c"]
 
 
-def test_passing_over_nobody_is_a_mistake_of_ours():
-    line = chain(target("a"))
+def test_who_was_refused_here_costs_no_attempt_and_counts_as_failed():
+    line = chain(target("a"), target("b"), max_attempts=2)
+    line.turned_away(line.next(0.0), Rejected("a is closed"))
+    assert [name for name, _ in play(line, make(ServerFailed))] == ["b", "b"]
+    assert [each.provider for each, _ in line.failures] == ["a", "b", "b"]
+
+
+# The retry budget.
+
+
+def test_who_asks_is_asked_before_each_retry_and_before_nothing_else():
+    asked: list[str] = []
+
+    def may_retry(each: Target) -> bool:
+        asked.append(each.provider)
+        return len(asked) < 3
+
+    line = Chain(
+        [target("a"), target("b")], Policy(), deadline=600.0, random=lambda: 0.5, may_retry=may_retry
+    )
+    assert [name for name, _ in play(line, make(ServerFailed))] == ["a", "a", "a", "b"]
+    assert asked == ["a", "a", "b"]
+
+
+def test_a_deferred_target_needs_the_budget_too():
+    line = Chain(
+        [target("a"), target("b", max_retries=0)],
+        Policy(),
+        deadline=600.0,
+        random=lambda: 0.5,
+        may_retry=lambda _: False,
+    )
+    assert [name for name, _ in play(line, make(TimedOut))] == ["a", "b"]
+
+
+# Hedges.
+
+
+def test_a_hedge_goes_to_the_first_target_that_was_not_tried():
+    line = chain(target("a"), target("b"), target("c"))
+    first = line.next(0.0)
+    assert first.target.provider == "a"
+    second = line.hedge(1.0)
+    assert (second.target.provider, second.at, second.first) == ("b", 1.0, True)
+    assert line.hedge(1.0).target.provider == "c"
+    assert line.hedge(1.0) is None
+
+
+def test_hedges_are_attempts():
+    line = chain(target("a"), target("b"), target("c"), max_attempts=2)
     line.next(0.0)
-    line.skipped()
-    with pytest.raises(RuntimeError):
-        line.skipped()
+    line.hedge(0.0)
+    assert line.hedge(0.0) is None
+    assert line.next(0.0) is None
+
+
+def test_no_hedge_starts_at_the_deadline_or_after_the_callers_own_fault():
+    line = chain(target("a"), target("b"), deadline=5.0)
+    step = line.next(0.0)
+    assert line.hedge(5.0) is None
+    line.failed(step, make(RequestRefused), 1.0)
+    assert line.hedge(1.0) is None
+
+
+def test_both_of_a_hedged_pair_may_fail_and_be_tried_again():
+    line = chain(target("a", max_retries=1), target("b", max_retries=1))
+    first, second = line.next(0.0), line.hedge(1.0)
+    line.failed(first, make(ServerFailed), 2.0)
+    line.failed(second, make(ServerFailed), 2.0)
+    assert sorted(name for name, _ in play(line, make(ServerFailed), now=2.0)) == ["a", "b"]
 
 
 # Any way through.
@@ -454,7 +526,7 @@ def test_any_way_through_a_chain(limits, max_attempts, deadline, lived, chance):
 
         mine.left -= 1
         now = step.at + takes_s
-        line.failed(error, now)
+        line.failed(step, error, now)
         last = name, error, now
         asked_s = error.retry_after_s
         mine.not_before = now + (asked_s or 0.0)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.engine.policy import Policy, Retry, Route, Target, Timeouts
+from holdfast.engine.policy import Gates, Policy, Retry, Route, Target, Timeouts
 from holdfast.engine.route import DIRECT, MODEL_CHARS, Resolved, Routes, fold, matcher
 from holdfast.errors import UnknownModel
 
@@ -18,6 +18,7 @@ class Upstream(msgspec.Struct, frozen=True):
     shares: tuple[tuple[str, float], ...] = (("", 1.0),)
     timeouts: Timeouts = Timeouts(idle_s=7)
     retry: Retry = Retry()
+    gates: Gates = Gates()
 
 
 class Routing(msgspec.Struct, frozen=True, kw_only=True):

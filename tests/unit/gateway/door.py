@@ -21,6 +21,7 @@ from holdfast.testing.memory_transport import MemoryTransport, Reply
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from holdfast.gateway.reload import Source
     from holdfast.testing.virtual_time import VirtualClock
 
 CONFIG = """
@@ -64,15 +65,20 @@ class Said:
 class Door:
     """A gateway and its callers."""
 
-    def __init__(self, clock: VirtualClock, app: App, metrics: Metrics) -> None:
+    def __init__(self, clock: VirtualClock, app: App, metrics: Metrics, source: Source | None = None) -> None:
         self.clock = clock
         self.app = app
         self.metrics = metrics
-        self.gateway = Gateway(app, metrics)
+        self.gateway = Gateway(app, metrics, source)
 
     @classmethod
     async def open(
-        cls, clock: VirtualClock, replies: Sequence[Reply] | Any = (), config: str = CONFIG
+        cls,
+        clock: VirtualClock,
+        replies: Sequence[Reply] | Any = (),
+        config: str = CONFIG,
+        *,
+        source: Source | None = None,
     ) -> Door:
         ledger = MemoryLedger(clock)
         transport = MemoryTransport(replies if callable(replies) else list(replies))
@@ -84,8 +90,8 @@ class Door:
             ledger=ledger,
         )
         metrics = Metrics(ledger)
-        app.engine.observer = metrics
-        return cls(clock, app, metrics)
+        metrics.watch(app)
+        return cls(clock, app, metrics, source)
 
     async def ask(
         self,
@@ -135,7 +141,7 @@ class Door:
             "headers": [(name.encode(), value.encode("latin-1")) for name, value in fields.items()],
         }
         await self.gateway(scope, inbox.get, send)
-        if said.status and "content-length" in said.headers:
+        if said.whole and "content-length" in said.headers:
             assert int(said.headers["content-length"]) == len(said.body)
         return said
 

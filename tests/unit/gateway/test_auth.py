@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.config import Key
+from holdfast.clock import SystemClock
+from holdfast.config import parse
 from holdfast.errors import Forbidden, Unauthenticated
-from holdfast.gateway.auth import Gatekeeper
+from holdfast.gateway.auth import AdminKeeper, Gatekeeper
+from holdfast.gateway.keyring import Keyring
+from holdfast.ledger.memory_keys import MemoryKeys
 
-LOCAL = Gatekeeper([], local_only=True)
-KEY = Key(name="team", sha256=hashlib.sha256(b"hf-secret").digest())
-KEYED = Gatekeeper([KEY], local_only=False)
+KEYS = {"keys": {"team": {"sha256": hashlib.sha256(b"hf-secret").hexdigest()}}}
+
+
+def ring(**document: Any) -> Keyring:
+    return Keyring(parse(document, {}), (), MemoryKeys(), SystemClock())
+
+
+LOCAL = Gatekeeper(ring())
+KEYED_RING = ring(**KEYS)
+KEYED = Gatekeeper(KEYED_RING)
+KEY = KEYED_RING.in_file("team")
 
 ports = st.just("") | st.integers(1, 65_535).map(":{}".format)
 loopback = st.sampled_from(["127.0.0.1", "localhost", "LocalHost", "[::1]", "127.1.2.3"])
@@ -107,7 +119,7 @@ def test_nothing_else_is_a_key(said):
 
 def test_with_keys_a_host_of_this_machine_is_no_excuse():
     with pytest.raises(Unauthenticated):
-        Gatekeeper([KEY], local_only=False).admit(headers(host="127.0.0.1"))
+        KEYED.admit(headers(host="127.0.0.1"))
 
 
 @pytest.mark.parametrize("name", ["x_api_key", "x_goog_api_key", "api_key"])
@@ -123,3 +135,59 @@ def test_a_key_in_the_query_as_google_has_it():
     for query in (b"", b"key=", b"key=other", b"akey=hf-secret", b"%"):
         with pytest.raises(Unauthenticated):
             KEYED.admit(headers(), query)
+
+
+ADMIN = AdminKeeper(ring(gateway={"admin_key": "adm-secret"}))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"authorization": "Bearer adm-secret"},
+        {"authorization": "bearer  adm-secret "},
+        {"x_api_key": "adm-secret"},
+        {"authorization": "Basic x", "x_api_key": " adm-secret"},
+    ],
+)
+def test_the_admin_key_opens_admin_from_anywhere(fields):
+    ADMIN.admit(headers(host="gateway.example", **fields))
+
+
+@given(st.text(st.characters(max_codepoint=255), max_size=30) | st.sampled_from(["adm-secre", "adm-secretx"]))
+def test_nothing_else_does(said):
+    if said.strip() == "adm-secret":
+        return
+    for fields in (
+        headers(host="127.0.0.1", authorization=f"Bearer {said}"),
+        headers(host="127.0.0.1", authorization=said),
+        headers(host="127.0.0.1", x_api_key=said),
+    ):
+        with pytest.raises(Unauthenticated) as caught:
+            ADMIN.admit(fields)
+        assert "adm-secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["x_goog_api_key", "api_key"])
+def test_the_admin_key_comes_in_two_headers_only(name):
+    with pytest.raises(Unauthenticated):
+        ADMIN.admit(headers(**{name: "adm-secret"}))
+
+
+def test_without_an_admin_key_callers_of_a_keyed_gateway_are_told_what_to_set():
+    keeper = AdminKeeper(KEYED_RING)
+    for fields in (headers(host="127.0.0.1"), headers(host="127.0.0.1", authorization="Bearer hf-secret")):
+        with pytest.raises(Forbidden, match=r"gateway\.admin_key"):
+            keeper.admit(fields)
+
+
+def test_without_any_key_this_machine_may_look_and_no_web_page():
+    keeper = AdminKeeper(ring())
+    keeper.admit(headers(host="localhost:8080"))
+    keeper.admit(headers(host="127.0.0.1:8080", origin="http://127.0.0.1:8080", sec_fetch_site="same-origin"))
+    for fields in (
+        {"host": "evil.example"},
+        {"host": "127.0.0.1:8080", "origin": "https://evil.example"},
+        {"host": "127.0.0.1:8080", "sec_fetch_site": "cross-site"},
+    ):
+        with pytest.raises(Forbidden):
+            keeper.admit(headers(**fields))

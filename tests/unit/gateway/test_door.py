@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.simulation.chat_wire import PING, chunk, hear, refuses, request, speaks, stream, whole
 from tests.unit.gateway.door import CONFIG, Door, Said
 
-from holdfast.engine.attempt import Limits
+from holdfast.engine.call import Limits
 from holdfast.gateway.door import _limits
 from holdfast.testing.virtual_time import VirtualClock, run_virtual
 
@@ -275,6 +275,20 @@ def test_a_caller_that_does_not_read_is_let_go():
         (record,) = door.app.ledger.records()
         assert record.state == "cancelled"
         assert "client_stall_s" in record.end.error
+
+    run_virtual(main)
+
+
+def test_a_caller_that_does_not_read_a_whole_answer_is_let_go_too():
+    config = CONFIG + "[timeouts]\nclient_stall_s = 5\n"
+
+    async def main(clock: VirtualClock) -> None:
+        door = await Door.open(clock, [whole("x" * 100_000)], config)
+        await door.chat(request(stream=False), sends_slowly_s=600.0)
+        assert clock.monotonic() <= 5.0 * 1.5 + 1.0
+        await door.settle()
+        (record,) = door.app.ledger.records()
+        assert record.state == "ok", "the answer was whole, and is billed"
 
     run_virtual(main)
 

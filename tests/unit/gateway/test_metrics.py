@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from decimal import Decimal
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 from tests.simulation.chat_wire import chunk, refuses, request, speaks, stream, whole
-from tests.unit.gateway.door import Door
+from tests.unit.gateway.door import CONFIG, Door
 
-from holdfast.gateway.metrics import _SECONDS, _Times
+from holdfast.clock import SystemClock
+from holdfast.gateway.metrics import _SECONDS, Metrics, _Times
+from holdfast.ledger.memory import MemoryLedger
+from holdfast.providers.prices import PriceBook, parse_overrides
+from holdfast.testing.memory_transport import Reply
 from holdfast.testing.virtual_time import VirtualClock, run_virtual
 
-if TYPE_CHECKING:
-    from holdfast.testing.memory_transport import Reply
-
+JSON = {"content-type": "application/json"}
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
@@ -31,13 +34,13 @@ def samples(door: Door) -> Samples:
 
 
 def delta(before: Samples, after: Samples) -> dict[str, float]:
-    """What grew, as ``name{a=b}``; histograms by their count."""
+    """What was counted, as ``name{a=b}``; histograms by their count."""
     return {
         f"{name}{{{','.join(f'{label}={value}' for label, value in labels)}}}": round(
             after[key] - before.get(key, 0.0), 12
         )
         for key in after
-        if not (name := key[0]).endswith(("_bucket", "_sum"))
+        if (name := key[0]).endswith(("_total", "_count"))
         and after[key] != before.get(key, 0.0)
         and (labels := key[1]) is not None
     }
@@ -60,6 +63,7 @@ def test_one_good_request_counts_once_everywhere():
         "holdfast_tokens_total{kind=input,provider=a}": 10,
         "holdfast_tokens_total{kind=output,provider=a}": 5,
         "holdfast_cost_usd_total{provider=a,source=provider}": 0.00006,
+        "holdfast_model_cost_usd_total{model=m,provider=a}": 0.00006,
         "holdfast_request_seconds_count{route=chat}": 1,
         "holdfast_first_token_seconds_count{route=chat}": 1,
     }
@@ -79,14 +83,49 @@ def test_a_fallback_counts_both_attempts_and_an_unknown_price_apart():
 
 
 def test_a_broken_stream_is_a_failure_at_its_bound():
-    body = request(max_tokens=10)
-    assert grown(speaks(chunk("a"), ending="reset", end_s=0.1), body=body) == {
-        "holdfast_requests_total{route=chat,state=failed}": 1,
-        "holdfast_attempts_total{outcome=connection_lost,provider=a}": 1,
-        "holdfast_cost_usd_total{provider=a,source=bound}": round((len(body) * 2_000 + 80_000) * 1e-9, 12),
-        "holdfast_request_seconds_count{route=chat}": 1,
-        "holdfast_first_token_seconds_count{route=chat}": 1,
+    async def main(clock: VirtualClock) -> None:
+        door = await Door.open(clock, [speaks(chunk("a"), ending="reset", end_s=0.1)])
+        before = samples(door)
+        await door.chat(request(max_tokens=10))
+        (record,) = door.app.ledger.records()
+        cost = record.end.attempts[0].cost_nano * 1e-9
+        assert cost > 0.00008, "ten tokens of output, and what the request has"
+        assert delta(before, samples(door)) == {
+            "holdfast_requests_total{route=chat,state=failed}": 1,
+            "holdfast_attempts_total{outcome=connection_lost,provider=a}": 1,
+            "holdfast_cost_usd_total{provider=a,source=bound}": pytest.approx(cost, abs=1e-12),
+            "holdfast_model_cost_usd_total{model=m,provider=a}": pytest.approx(cost, abs=1e-12),
+            "holdfast_request_seconds_count{route=chat}": 1,
+            "holdfast_first_token_seconds_count{route=chat}": 1,
+        }
+
+    run_virtual(main)
+
+
+def test_tokens_are_counted_by_kind():
+    usage = {
+        "prompt_tokens": 100,
+        "completion_tokens": 50,
+        "prompt_tokens_details": {"cached_tokens": 60, "audio_tokens": 7},
+        "completion_tokens_details": {"reasoning_tokens": 30, "audio_tokens": 9},
     }
+    answer = msgspec.json.decode(whole("hi").segments[0][1])
+    reply = Reply(200, JSON, ((0.0, msgspec.json.encode({**answer, "usage": usage})),))
+    counted = grown(reply, body=request(stream=False))
+    assert {name: count for name, count in counted.items() if name.startswith("holdfast_tokens")} == {
+        f"holdfast_tokens_total{{kind={kind},provider=a}}": count
+        for kind, count in {
+            "input": 100, "cache_read": 60, "input_audio": 7, "output": 50, "reasoning": 30, "output_audio": 9,
+        }.items()
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("usage", "flag"), [((10, -5), "negative"), ((10**13, 5), "absurd")])
+def test_a_usage_that_cant_be_believed_is_flagged_and_adds_no_tokens(usage, flag):
+    counted = grown(whole("hi", usage=usage), body=request(stream=False))
+    assert not [name for name in counted if name.startswith("holdfast_tokens")]
+    assert counted[f"holdfast_usage_flagged_total{{flag={flag},provider=a}}"] == 1
+    assert [name for name in counted if name.startswith("holdfast_cost_usd") and "source=bound" in name]
 
 
 @pytest.mark.parametrize(
@@ -144,6 +183,107 @@ def test_a_callers_names_never_become_labels():
         assert len(more) <= 40, "however many names callers invent"
 
     run_virtual(main)
+
+
+@pytest.mark.parametrize("nano", [1, 285_000, 71_250, 10**9 + 1, 123_456_789_012_345])
+def test_money_is_told_to_the_nano_dollar(nano):
+    """The nearest number that the format has, which reads as what was meant: 0.000285 and not 0.00028500000000000004."""
+    metrics = Metrics(MemoryLedger(SystemClock()))
+    metrics._add("holdfast_cost_usd", ("p", "provider"), nano)
+    (line,) = [
+        each for each in metrics.expose().decode().splitlines() if each.startswith("holdfast_cost_usd_total{")
+    ]
+    assert Decimal(line.rpartition(" ")[2]) == Decimal(nano).scaleb(-9)
+
+
+PRICED = """
+[pricing]
+ceiling_input_per_1m = 3
+ceiling_output_per_1m = 9
+[prices."b/openai/gpt-x"]
+input_per_1m = 1
+output_per_1m = 1
+[prices."a/m".flex]
+input_per_1m = 1
+output_per_1m = 1
+[routes.all]
+targets = ["a/{model}"]
+models = ["never-*"]
+"""
+
+
+def of_models(door: Door) -> dict[tuple[str, str], float]:
+    return {
+        (dict(labels)["provider"], dict(labels)["model"]): round(value, 12)
+        for (name, labels), value in samples(door).items()
+        if name == "holdfast_model_cost_usd_total"
+    }
+
+
+def test_a_model_is_called_as_its_price_is():
+    """Callers write names as they like, and invent dates; a ceiling is nobody's own price."""
+
+    async def main(clock: VirtualClock) -> None:
+        door = await Door.open(clock, lambda _: whole(usage=(1000, 1000)), CONFIG + PRICED)
+        for model in (
+            "a/m",
+            "a/M",
+            "a/m-2026-01-31",
+            "a/m-2031-12-24",
+            "b/openai/gpt-x",
+            "a/nobodys",
+            "never-heard-of",
+        ):
+            assert (await door.chat(request(stream=False, model=model))).status == 200
+        assert of_models(door) == {
+            ("a", "m"): 0.04,
+            ("b", "openai/gpt-x"): 0.002,
+            ("a", "other"): 0.024,
+        }
+
+    run_virtual(main)
+
+
+@pytest.mark.parametrize(
+    ("provider", "price_id", "model"),
+    [
+        ("openai", "genai-prices-0.2.3:openai/gpt-5@flex", "gpt-5"),
+        ("deepseek", "genai-prices-0.2.3:deepseek/deepseek-chat#1", "deepseek-chat"),
+        ("deepseek", "genai-prices-0.2.3:deepseek/deepseek-chat#1@batch", "deepseek-chat"),
+        ("openrouter", "genai-prices-0.2.3:openrouter/openai/gpt-4o:free", "openai/gpt-4o:free"),
+        ("vertex", "genai-prices-0.2.3:vertex/claude-haiku@20241022", "claude-haiku@20241022"),
+        ("Wall", "override:wall/m#3f2a00ff3f2a", "m"),
+        ("wall", "override:m@priority#3f2a00ff3f2a", "m"),
+        ("wall", "override:openai/gpt-4o#3f2a00ff3f2a", "openai/gpt-4o"),
+        ("wall", "ceiling:3/9", "other"),
+        ("wall", "something else", "other"),
+    ],
+)
+def test_the_name_in_a_prices_id(provider, price_id, model):
+    assert Metrics(MemoryLedger(SystemClock()))._model(provider, price_id) == (provider, model)
+
+
+def test_every_price_that_is_listed_has_a_name_of_its_own():
+    """The ids that the book makes, and not only those that stand above."""
+    metrics = Metrics(MemoryLedger(SystemClock()))
+    book = PriceBook(parse_overrides({"wall/m": {"input_per_1m": 1, "output_per_1m": 2}})[0])
+    for provider, model in (
+        ("openai", "gpt-4o-2024-08-06"),
+        ("anthropic", "claude-sonnet-4-5"),
+        ("wall", "M"),
+    ):
+        for tier in (None, "batch", "flex"):
+            price = book.price(provider, model, 1_790_000_000 * 10**9, tier)
+            if price is not None:
+                named = metrics._model(provider, price.id)[1]
+                assert named in (model.lower(), "gpt-4o"), price.id
+
+
+def test_models_beyond_the_first_256_are_other():
+    metrics = Metrics(MemoryLedger(SystemClock()))
+    names = [metrics._model("p", f"override:p/m-{n}#0")[1] for n in range(300)]
+    assert names == [f"m-{n}" for n in range(256)] + ["other"] * 44
+    assert metrics._model("p", "override:p/m-7@flex#1") == ("p", "m-7"), "known already, at another price"
 
 
 @given(st.lists(st.floats(0.0, 2000.0), max_size=40))

@@ -80,6 +80,7 @@ def test_every_error_is_said_as_an_openai_error(kind):
     assert (fields["message"], fields["code"], fields["request_id"]) == ("no", kind.code, "the-id")
     assert fields["type"] == {
         401: "authentication_error",
+        402: "insufficient_quota",
         403: "permission_error",
         429: "rate_limit_error",
     }.get(status, "invalid_request_error" if status < 500 else "server_error")
@@ -89,7 +90,7 @@ def test_every_error_is_said_as_an_openai_error(kind):
     assert (headers.get("connection") == "close") == isinstance(
         error, Draining | BodyTooLarge | RequestTimeout
     )
-    assert "retry-after" not in headers
+    assert headers.get("retry-after") == ("1" if isinstance(error, LedgerUnavailable) else None)
 
 
 def test_all_that_failed_are_listed():

@@ -12,10 +12,13 @@ from msgspec.structs import replace
 from holdfast.clock import SystemClock, system_rng
 from holdfast.ledger import Counts, End, Intent, LedgerHealth, MemoryLedger, Record
 from holdfast.ledger.conformance import CHECKS, run_store_conformance
+from holdfast.ledger.postgres import PostgresLedger
 from holdfast.ledger.sqlite import SqliteLedger
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.support.postgres import PostgresServer
 
 
 def test_memory() -> None:
@@ -34,6 +37,18 @@ def test_sqlite(tmp_path: Path, durability: str) -> None:
         return await SqliteLedger.open(url, clock=SystemClock(), rng=system_rng(), durability=durability)
 
     run_store_conformance(factory)
+
+
+def test_postgres(postgres: PostgresServer) -> None:
+    urls: list[str] = []
+
+    async def factory() -> PostgresLedger:
+        urls.append(postgres.database())
+        return await PostgresLedger.open(urls[-1], clock=SystemClock(), rng=system_rng())
+
+    run_store_conformance(factory)
+    for url in urls:
+        postgres.give_back(url)
 
 
 class Forgetful(MemoryLedger):

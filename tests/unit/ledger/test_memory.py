@@ -67,11 +67,12 @@ def test_it_forgets_the_oldest_ended_and_still_counts_them() -> None:
 
 def test_begin_takes_its_time_on_the_loop_and_starts_no_thread() -> None:
     async def main() -> None:
+        before = threading.enumerate()
         ledger = MemoryLedger(HandClock())
         caller = asyncio.ensure_future(ledger.begin(intent("a")))
         await asyncio.sleep(0)
         assert not caller.done()
         await caller
-        assert threading.active_count() == 1
+        assert threading.enumerate() == before
 
     asyncio.run(main())

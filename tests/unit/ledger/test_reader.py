@@ -4,31 +4,49 @@ from __future__ import annotations
 
 import sqlite3
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psycopg
 import pytest
-from tests.unit.ledger.helpers import attempt, end, intent, store_at
+from tests.unit.ledger.bases import Base
+from tests.unit.ledger.helpers import attempt, end, intent
 
 from holdfast.errors import ConfigError, LedgerUnavailable, NotFound
 from holdfast.ledger import Counts
-from holdfast.ledger.reader import Filter, LedgerReader
+from holdfast.ledger.reader import Filter, LedgerReader, _Arrived
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
-    from holdfast.ledger.sqlite import SqliteStore
+    from tests.support.postgres import PostgresServer
+
+    from holdfast.ledger.writer import Store
 
 
 @pytest.fixture
-def store(tmp_path: Path):
-    made = store_at(tmp_path / "ledger #1?%41.db")  # a path that a careless URI would misread
+def base(base: Base) -> Base:
+    if isinstance(base.where, Path):
+        base.where = base.where.with_name("ledger #1?%41.db")  # a path that a careless URI would misread
+    return base
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Base:
+    """On SQLite."""
+    return Base(tmp_path / "ledger.db")
+
+
+@pytest.fixture
+def store(base: Base) -> Iterator[Store]:
+    made = base.store()
     yield made
     made.close()
 
 
 @pytest.fixture
-def reader(store: SqliteStore):
-    with LedgerReader(store.path) as made:
+def reader(base: Base, store: Store) -> Iterator[LedgerReader]:
+    with base.reader() as made:
         yield made
 
 
@@ -36,7 +54,7 @@ def ids(records) -> list[str]:
     return [record.intent.id for record in records]
 
 
-def test_filters(store: SqliteStore, reader: LedgerReader) -> None:
+def test_filters(store: Store, reader: LedgerReader) -> None:
     store.write(
         [
             intent("a", started_ns=10, key="k1", session="s1", model="chat"),
@@ -67,10 +85,11 @@ def test_filters(store: SqliteStore, reader: LedgerReader) -> None:
     assert found(key="' OR 1=1 --") == []
 
 
-def test_order_limit_and_pages(store: SqliteStore, reader: LedgerReader) -> None:
+def test_order_limit_and_pages(base: Base, store: Store, reader: LedgerReader) -> None:
     """More than two pages, with equal dates across the pages' edges."""
     store.write([intent(f"{n:04}", started_ns=n // 700) for n in range(1_700)], [])
-    everyone = [f"{n:04}" for n in range(1_700)]
+    everyone = [request_id for (request_id,) in base.run("SELECT id FROM requests ORDER BY started_ns, seq")]
+    assert sorted(everyone) == [f"{n:04}" for n in range(1_700)]
     assert ids(reader.requests(order="oldest", limit=None)) == everyone
     assert ids(reader.requests(limit=None)) == everyone[::-1]
     assert ids(reader.requests()) == everyone[:-51:-1]
@@ -78,7 +97,7 @@ def test_order_limit_and_pages(store: SqliteStore, reader: LedgerReader) -> None
     assert ids(reader.requests(limit=0)) == []
 
 
-def test_show(store: SqliteStore, reader: LedgerReader) -> None:
+def test_show(store: Store, reader: LedgerReader) -> None:
     store.write([intent("a")], [end("a", cost_nano=12_345_678_901, attempts=(attempt(2), attempt(1)))])
     record = reader.show("a")
     assert record.end is not None
@@ -89,7 +108,7 @@ def test_show(store: SqliteStore, reader: LedgerReader) -> None:
         reader.show("b")
 
 
-def test_tail_shows_each_beginning_and_each_end_once(store: SqliteStore, reader: LedgerReader) -> None:
+def test_tail_shows_each_beginning_and_each_end_once(store: Store, reader: LedgerReader) -> None:
     store.write(
         [intent("old", started_ns=1), intent("open", started_ns=2), intent("new", started_ns=3)], [end("old")]
     )
@@ -119,7 +138,7 @@ def test_tail_shows_each_beginning_and_each_end_once(store: SqliteStore, reader:
     ]
 
 
-def test_tail_catches_up_with_a_flood(store: SqliteStore, reader: LedgerReader) -> None:
+def test_tail_catches_up_with_a_flood(store: Store, reader: LedgerReader) -> None:
     looks = iter([lambda: store.write([intent(f"{n}") for n in range(1_200)], []), lambda: None])
 
     def wait() -> bool:
@@ -131,28 +150,93 @@ def test_tail_catches_up_with_a_flood(store: SqliteStore, reader: LedgerReader) 
     assert len(list(reader.tail(wait))) == 1_200
 
 
-def test_a_reader_can_not_write(reader: LedgerReader) -> None:
-    assert reader._connection.execute("PRAGMA query_only").fetchone() == (1,)
-    reader._connection.execute("PRAGMA query_only = OFF")  # the file itself is open for reading only
-    with pytest.raises(sqlite3.OperationalError, match="readonly"):
-        reader._connection.execute("DELETE FROM requests")
+def test_a_reader_of_a_file_can_not_write(file: Base) -> None:
+    file.store().close()
+    with file.reader() as reader:
+        assert reader.base.raw.execute("PRAGMA query_only").fetchone() == (1,)
+        reader.base.raw.execute("PRAGMA query_only = OFF")  # the file itself is open for reading only
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            reader.base.raw.execute("DELETE FROM requests")
 
 
-def test_a_reader_in_the_middle_of_a_list_does_not_hold_up_the_writer(
-    store: SqliteStore, reader: LedgerReader
-) -> None:
+def test_a_reader_of_a_server_can_not_write(database: str, postgres: PostgresServer) -> None:
+    Base(database, postgres).store().close()
+    with LedgerReader(database) as reader:
+        with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+            reader.base.raw.execute("DELETE FROM requests")
+        with reader.base.snapshot(), pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+            reader.base.raw.execute("DELETE FROM requests")
+
+
+def test_a_reader_in_the_middle_of_a_list_does_not_hold_up_the_writer(file: Base) -> None:
+    store = file.store()
     store.write([intent(f"{n}") for n in range(600)], [])
-    listing = reader.requests(limit=None)
-    next(listing)
-    store.write([intent("later")], [])
-    assert store._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
+    with file.reader() as reader:
+        listing = reader.requests(limit=None)
+        next(listing)
+        store.write([intent("later")], [])
+        assert store._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
+    store.close()
 
 
-def test_a_closed_ledger_can_be_read(store: SqliteStore) -> None:
+def test_a_reader_in_the_middle_of_a_list_holds_no_transaction_open(
+    database: str, postgres: PostgresServer
+) -> None:
+    base = Base(database, postgres)
+    store = base.store()
+    store.write([intent(f"{n}") for n in range(600)], [])
+    with base.reader() as reader:
+        listing = reader.requests(limit=None)
+        next(listing)
+        states = base.run("SELECT state FROM pg_stat_activity WHERE application_name = 'holdfast ledger'")
+        assert states == [("idle",)]
+    store.close()
+
+
+def test_a_statement_that_takes_too_long_is_ended(database: str, postgres: PostgresServer) -> None:
+    Base(database, postgres).store().close()
+    with (
+        LedgerReader(database, statement_s=0.05) as reader,
+        pytest.raises(LedgerUnavailable, match="too slow"),
+        reader.base.snapshot(),
+    ):
+        reader.base.rows("SELECT pg_sleep(60)", {})
+
+
+def test_a_closed_ledger_can_be_read(base: Base) -> None:
+    store = base.store()
     store.write([intent("a")], [end("a")])
     store.close()
-    with LedgerReader(store.path) as reader:
+    with base.reader() as reader:
         assert reader.counts() == Counts(accepted=1, ok=1)
+
+
+def test_any_number_of_rows_comes_and_nothing_in_between_is_seen(base: Base, store: Store) -> None:
+    """In more than one batch; the snapshot is one."""
+    store.write([intent(f"{n:04}", started_ns=n) for n in range(4_500)], [])
+    with base.reader() as reader, reader.base.snapshot():
+        rows = reader.base.stream("SELECT id FROM requests WHERE started_ns >= :since", {"since": 1})
+        first = next(rows)
+        store.write([intent("later", started_ns=9_999)], [])
+        found = [first, *rows]
+        assert reader.base.rows("SELECT count(*) FROM requests", {}) == [(4_500,)]
+    assert sorted(request_id for (request_id,) in found) == [f"{n:04}" for n in range(1, 4_500)]
+
+
+def test_no_ledger_in_a_database(database: str, postgres: PostgresServer) -> None:
+    with pytest.raises(ConfigError, match="holds no ledger yet"):
+        LedgerReader(database)
+    postgres.run(database, "CREATE TABLE guests (name TEXT)")
+    with pytest.raises(ConfigError, match="isn't a Holdfast ledger"):
+        LedgerReader(database)
+
+
+def test_a_database_of_an_older_version(database: str, postgres: PostgresServer) -> None:
+    Base(database, postgres).store().close()
+    postgres.run(database, "DELETE FROM migrations WHERE number > 3")
+    with pytest.raises(ConfigError, match="older version") as error:
+        LedgerReader(database)
+    assert "canary" not in str(error.value)
 
 
 def test_no_ledger_there(tmp_path: Path) -> None:
@@ -167,6 +251,26 @@ def test_no_ledger_there(tmp_path: Path) -> None:
         LedgerReader(tmp_path / "empty.db")
 
 
-def test_counts_come_from_one_moment(store: SqliteStore, reader: LedgerReader) -> None:
+def test_counts_come_from_one_moment(store: Store, reader: LedgerReader) -> None:
     store.write([intent(f"{n}") for n in range(9)], [end(f"{n}", state="cancelled") for n in range(4)])
     assert reader.counts() == Counts(accepted=9, cancelled=4, in_flight=5)
+
+
+def test_a_request_that_comes_behind_a_later_one_is_new_all_the_same() -> None:
+    """Of several writers one may take a number first and commit last."""
+    arrived = _Arrived(10, looks=3)
+    assert arrived.new([(11, "a"), (13, "c")]) == ["a", "c"]
+    assert arrived.new([(11, "a"), (12, "b"), (13, "c")]) == ["b"]
+    assert arrived.floor == 10
+    assert arrived.new([(11, "a"), (12, "b"), (13, "c")]) == []
+    assert arrived.floor == 13  # three looks ago 13 was the last: nothing below comes any more
+    assert arrived.new([(14, "d")]) == ["d"]
+    assert arrived.new([(14, "d")]) == []
+
+
+def test_of_one_writer_nothing_comes_behind() -> None:
+    arrived = _Arrived(10, looks=1)
+    assert arrived.new([(11, "a"), (12, "b")]) == ["a", "b"]
+    assert arrived.floor == 12
+    assert arrived.new([]) == []
+    assert arrived.floor == 12

@@ -12,12 +12,11 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from tests.unit.ledger.helpers import HandClock, attempt, end, intent, ledger_at, store_at
+from tests.unit.ledger.helpers import HandClock, end, intent, ledger_at, store_at
 
 from holdfast.clock import SystemClock, system_rng
 from holdfast.errors import ConfigError, LedgerUnavailable
 from holdfast.ledger import Counts
-from holdfast.ledger.rows import MAX_ERROR_CHARS
 from holdfast.ledger.sqlite import SqliteLedger, path_of, repair
 from holdfast.ledger.writer import GroupFailed
 
@@ -161,98 +160,6 @@ def test_a_failed_open_lets_go_of_the_lock(path: Path) -> None:
         ledger_at(path)
     path.unlink()
     asyncio.run(ledger_at(path).aclose())
-
-
-# Bad rows
-
-
-def test_a_bad_row_fails_alone(path: Path) -> None:
-    store = store_at(path)
-    bad = intent("bad", request_bytes=2**70)
-    twice = intent("ok-3")
-    everyone = [intent(f"ok-{n}") for n in range(40)]
-    written = store.write([*everyone[:20], bad, twice, *everyone[20:], intent("sur\ud800rogate")], [])
-    assert sorted(written.refused) == [20, 21, 42]
-    assert "too large" in written.refused[20]
-    assert "UNIQUE" in written.refused[21]
-    assert "surrogates" in written.refused[42]
-    store.close()
-    assert count(path) == {"in_flight": 40}
-
-
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {"delivered_bytes": 2**70},
-        {"error": "half a \ud800 pair"},
-        {"state": "lost"},
-        {"attempts": (attempt(1), attempt(1))},
-        {"attempts": (attempt(1), attempt(2, billed="perhaps"))},
-        {"skipped": (object(),)},
-        {"usage": "many"},
-    ],
-    ids=lambda fields: next(iter(fields)),
-)
-def test_an_end_that_cannot_be_stored_still_closes_its_request(path: Path, fields: dict) -> None:
-    async def main() -> None:
-        ledger = ledger_at(path)
-        for request_id in ("a", "bad", "b"):
-            await ledger.begin(intent(request_id, bound_nano=77))
-        for request_id in ("a", "bad", "b"):
-            ledger.end(end(request_id, **fields if request_id == "bad" else {}))
-        await ledger.flush()
-        counts = await ledger.counts()
-        assert counts == Counts(accepted=3, ok=2, unknown=1)
-        record = await ledger.get("bad")
-        assert record is not None
-        assert record.end is not None
-        assert record.end.error is not None
-        assert record.end.error.startswith("the end can't be stored: ")
-        assert (record.end.cost_nano, record.end.attempts) == (77, ())
-        assert ledger.health().ok
-        await ledger.aclose()
-
-    asyncio.run(main())
-
-
-def test_an_end_whose_id_is_no_id_is_ignored(path: Path) -> None:
-    store = store_at(path)
-    store.write([intent("a")], [])
-    written = store.write([], [end("\ud800"), end("a")])
-    assert written.ignored == 1
-    store.close()
-    assert count(path) == {"ok": 1}
-
-
-def test_an_endless_error_message_is_cut(path: Path) -> None:
-    async def main() -> None:
-        ledger = ledger_at(path)
-        await ledger.begin(intent("a"))
-        ledger.end(end("a", error="e" * 10**6, attempts=(attempt(1, error="f" * 10**6),)))
-        await ledger.flush()
-        record = await ledger.get("a")
-        assert record is not None
-        assert record.end is not None
-        assert record.end.error == "e" * MAX_ERROR_CHARS
-        assert record.end.attempts[0].error == "f" * MAX_ERROR_CHARS
-        await ledger.aclose()
-
-    asyncio.run(main())
-
-
-def test_what_a_caller_writes_is_never_sql(path: Path) -> None:
-    async def main() -> None:
-        ledger = ledger_at(path)
-        hostile = "'; DROP TABLE requests; --"
-        await ledger.begin(intent(hostile, model=hostile, tags={hostile: hostile}, session=hostile))
-        ledger.end(end(hostile, error=hostile))
-        await ledger.flush()
-        record = await ledger.get(hostile)
-        assert record is not None
-        assert record.intent.model == hostile
-        await ledger.aclose()
-
-    asyncio.run(main())
 
 
 def test_a_failed_group_leaves_nothing(path: Path) -> None:

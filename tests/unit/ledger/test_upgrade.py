@@ -36,7 +36,13 @@ def path(tmp_path: Path) -> Path:
 def older(whole: End) -> End:
     """What of it the first schema had a place for."""
     attempts = tuple(
-        replace(each, deployment="", usage=each.usage and replace(each.usage, cache_write_1h_tokens=None))
+        replace(
+            each,
+            deployment="",
+            usage=each.usage and replace(each.usage, cache_write_1h_tokens=None),
+            usage_flag=None,
+            paid_by="gateway",
+        )
         for each in whole.attempts
     )
     assert whole.usage is not None
@@ -68,7 +74,7 @@ def test_opening_it_keeps_every_value(path: Path) -> None:
             await ledger.aclose()
         assert first is not None
         assert last is not None
-        assert first.intent == _full_intent(1)
+        assert first.intent == replace(_full_intent(1), bound_tokens=None, accounts=())
         assert first.end == older(_full_end(1))
         assert (last.settled_by, last.cost_nano) == ("recovery", _full_intent(3).bound_nano)
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from holdfast.ledger import End, Intent
+    from holdfast.ledger.statement import Statement
 
 
 class ToldStore:
@@ -32,7 +33,9 @@ class ToldStore:
         self.renewed = threading.Semaphore(0)
         self.closed = False
 
-    def write(self, intents: Sequence[Intent], ends: Sequence[End]) -> Written:
+    def write(
+        self, intents: Sequence[Intent], ends: Sequence[End], statements: Sequence[Statement] = ()
+    ) -> Written:
         self.tries += 1
         self.entered.release()
         assert self.gate.wait(10)
@@ -280,9 +283,11 @@ def test_a_try_during_trouble_is_cheap() -> None:
         sizes: list[int] = []
 
         class Watching(ToldStore):
-            def write(self, intents: Sequence[Intent], ends: Sequence[End]) -> Written:
+            def write(
+                self, intents: Sequence[Intent], ends: Sequence[End], statements: Sequence[Statement] = ()
+            ) -> Written:
                 sizes.append(len(ends))
-                return super().write(intents, ends)
+                return super().write(intents, ends, statements)
 
         store = Watching()
         writer = writer_on(store)
@@ -297,6 +302,62 @@ def test_a_try_during_trouble_is_cheap() -> None:
                 await writer.begin(intent("x"))
             assert max(sizes) <= 32
         await writer.flush()
+        await writer.aclose()
+
+    asyncio.run(main())
+
+
+def test_an_intent_is_never_durable_before_an_end_that_made_room_for_it() -> None:
+    """After an outage more ends wait than a try takes. What comes now may spend what they gave back: it comes behind them,
+    in a group that holds the last of them or in a later one."""
+
+    async def main() -> None:
+        store = ToldStore()
+        writer = writer_on(store, max_group=8)
+        await asyncio.gather(*(writer.begin(intent(str(n))) for n in range(100)))
+        with trouble(store):
+            for n in range(100):
+                writer.end(end(str(n)))
+            with pytest.raises(LedgerUnavailable):
+                await writer.begin(intent("refused"))
+        await writer.begin(intent("after"))
+        written = [each for _, ends in store.groups for each in ends]
+        assert store.groups[-1][0] == ["after"]
+        assert written == [str(n) for n in range(100)]
+        await writer.aclose()
+
+    asyncio.run(main())
+
+
+def test_a_disk_that_fails_while_ends_are_caught_up_with_refuses_who_waits() -> None:
+    class Twice(ToldStore):
+        """Its second write after the outage fails."""
+
+        healed = -1
+
+        def write(
+            self, intents: Sequence[Intent], ends: Sequence[End], statements: Sequence[Statement] = ()
+        ) -> Written:
+            if self.healed >= 0:
+                self.healed += 1
+                if self.healed == 2:
+                    raise GroupFailed("disk full again", ambiguous=False)
+            return super().write(intents, ends, statements)
+
+    async def main() -> None:
+        store = Twice()
+        writer = writer_on(store, max_group=8)
+        await asyncio.gather(*(writer.begin(intent(str(n))) for n in range(100)))
+        with trouble(store):
+            for n in range(100):
+                writer.end(end(str(n)))
+            with pytest.raises(LedgerUnavailable):
+                await writer.begin(intent("refused"))
+            store.healed = 0
+        with pytest.raises(LedgerUnavailable, match="again"):
+            await writer.begin(intent("after"))
+        await writer.flush()
+        assert sorted(each for _, ends in store.groups for each in ends) == sorted(str(n) for n in range(100))
         await writer.aclose()
 
     asyncio.run(main())
@@ -479,3 +540,61 @@ def test_an_idle_ledger_notices_trouble_and_its_end() -> None:
 async def _one_round(writer: GroupWriter) -> None:
     await writer.begin(intent("x"))
     await writer.flush()
+
+
+def test_a_loss_and_its_end_are_logged_once_each(caplog: pytest.LogCaptureFixture) -> None:
+    def said() -> list[str]:
+        return [record.getMessage().partition(":")[0] for record in caplog.records]
+
+    async def main() -> None:
+        store = ToldStore()
+        writer = writer_on(store)
+        await writer.begin(intent("a"))
+        with trouble(store):
+            writer.end(end("a"))
+            for n in range(20):
+                with pytest.raises(LedgerUnavailable) as caught:
+                    await writer.begin(intent(str(n)))
+                assert caught.value.retry_after_s == 1.0, "when it will have been asked again"
+        await writer.begin(intent("b"))
+        await writer.flush()
+        with trouble(store, "gone again"), pytest.raises(LedgerUnavailable):
+            await writer.begin(intent("c"))
+        await writer.aclose()  # behind all that is logged
+
+    caplog.set_level("INFO", logger="holdfast.ledger")
+    asyncio.run(main())
+    assert said()[:3] == ["ledger_lost", "ledger_healed", "ledger_lost"]
+    assert len(said()) <= 4, "closing may find it well"
+    assert caplog.records[0].getMessage() == "ledger_lost: disk full"
+
+
+def test_a_loss_that_the_next_renewal_ends_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """Both within one turn of the thread, as after a server that hung for as long as the writer waits."""
+
+    class Hangs(ToldStore):
+        def renew(self) -> None:
+            self.fail = None
+            super().renew()
+
+    clock, store = HandClock(), Hangs()
+    writer = writer_on(store, clock, monotonic=clock.monotonic, lease_s=30)
+
+    async def main() -> None:
+        store.fail = GroupFailed("hangs", ambiguous=False)
+        store.gate.clear()
+        begun = asyncio.create_task(writer.begin(intent("a")))
+        await store.was_entered()
+        clock.advance(10)  # the lease is to be renewed at the end of this turn
+        store.gate.set()
+        with pytest.raises(LedgerUnavailable):
+            await begun
+        await writer.begin(intent("b"))
+        await writer.aclose()
+
+    caplog.set_level("INFO", logger="holdfast.ledger")
+    asyncio.run(main())
+    assert [record.getMessage().partition(":")[0] for record in caplog.records] == [
+        "ledger_lost",
+        "ledger_healed",
+    ]

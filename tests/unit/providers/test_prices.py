@@ -1,102 +1,44 @@
 """The price book against genai-prices' own arithmetic, and the laws of costs."""
 
-import functools
 from datetime import UTC, datetime
-from decimal import Decimal, localcontext
-from fractions import Fraction
+from decimal import Decimal
 
 import genai_prices
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from tests.unit.providers.listed_prices import (
+    NOW_NS,
+    models,
+    oracle,
+    priced_models,
+    tiers,
+    times,
+    told,
+    usages,
+)
 
 from holdfast.model.usage import Usage
 from holdfast.providers import snapshot
+from holdfast.providers.counts import told as told_of
 from holdfast.providers.prices import PriceBook, parse_overrides
+from holdfast.providers.tiers import DEARER, TIERS
 
 KINDS = ("input", "cache_read", "cache_write", "cache_write_1h", "output", "reasoning")
-NOW_NS = int(datetime(2026, 11, 21, 12, tzinfo=UTC).timestamp()) * 10**9
-
-
-@functools.cache
-def priced_models():
-    """(provider, model) of every listed model that has a token price and is found by its own id."""
-    book = PriceBook()
-    return [
-        (provider, listed.id)
-        for provider, seller_id in snapshot.SELLERS.items()
-        for listed in snapshot.load()[seller_id].models
-        if snapshot.find(provider, listed.id) is listed
-        and book.price(provider, listed.id, NOW_NS) is not None
-    ]
-
-
-models = st.deferred(lambda: st.sampled_from(priced_models()))
-times = st.datetimes(datetime(2024, 1, 1), datetime(2027, 12, 31), timezones=st.just(UTC)).map(  # noqa: DTZ001  # given UTC
-    lambda at: int(at.timestamp()) * 10**9
-)
-
-
-@st.composite
-def usages(draw, most=2_000_000):
-    """Usages that can be believed. Cached and audio input don't come together: their overlap isn't told."""
-    input_tokens = draw(st.integers(0, most) | st.sampled_from([128_000, 200_000, 200_001, 272_000, 272_001]))
-    output_tokens = draw(st.integers(0, most))
-    heard = draw(st.booleans())
-    written = draw(st.integers(0, input_tokens))
-    part = draw(st.integers(0, input_tokens - written))
-    spoken = draw(st.integers(0, output_tokens))
-    return Usage(
-        input_tokens=input_tokens,
-        cache_read_tokens=0 if heard else part,
-        cache_write_tokens=written,
-        cache_write_1h_tokens=draw(st.integers(0, written)),
-        input_audio_tokens=part if heard else 0,
-        output_tokens=output_tokens,
-        output_audio_tokens=spoken,
-        reasoning_tokens=draw(st.integers(0, output_tokens - spoken)),
-    )
-
-
-def oracle(provider, model, usage, at_ns):
-    """What genai-prices itself makes of it, in nano-dollars before rounding."""
-    listed = snapshot.find(provider, model)
-    with localcontext(prec=100):
-        answer = listed.calc_price(
-            genai_prices.Usage(
-                input_tokens=usage.input_tokens,
-                cache_read_tokens=usage.cache_read_tokens,
-                cache_write_tokens=usage.cache_write_tokens,
-                cache_write_1h_tokens=usage.cache_write_1h_tokens,
-                input_audio_tokens=usage.input_audio_tokens,
-                output_tokens=usage.output_tokens,
-                output_audio_tokens=usage.output_audio_tokens,
-                output_reasoning_tokens=usage.reasoning_tokens,
-            ),
-            snapshot.load()[snapshot.SELLERS[provider]],
-            genai_request_timestamp=datetime.fromtimestamp(at_ns // 10**9, UTC),
-        )
-    return Fraction(answer.total_price) * 10**9
-
-
-def bills_plain_output_unlisted(provider, model):
-    """Only speech or images have a listed output price: we take that for all output, the list takes nothing."""
-    listed = snapshot.find(provider, model)
-    periods = listed.prices if isinstance(listed.prices, list) else [listed]
-    return any("output_mtok" not in vars(period.prices) for period in periods)
 
 
 class TestAgainstTheListsOwnArithmetic:
-    @given(models, usages(), times)
-    def test_any_usage_of_any_model_at_any_time(self, which, usage, at_ns):
-        assume(not bills_plain_output_unlisted(*which))
-        price = PriceBook().price(*which, at_ns)
+    @given(models, usages(), times, tiers)
+    def test_any_usage_of_any_model_at_any_time_in_any_tier(self, which, usage, at_ns, tier):
+        price = PriceBook().price(*which, at_ns, tier)
         assume(price is not None)
-        exact = oracle(*which, usage, at_ns)
+        exact = oracle(*which, usage, at_ns, tier)
         assert price.exact_nano(usage) == exact
         assert price.cost(usage).nano == -(-exact.numerator // exact.denominator)
+        assert price.cost(usage).flag is None
 
-    def test_every_model_once(self):
+    @pytest.mark.parametrize("tier", [None, *TIERS])
+    def test_every_model_once(self, tier):
         book = PriceBook()
         usage = Usage(
             input_tokens=300_007,
@@ -107,15 +49,20 @@ class TestAgainstTheListsOwnArithmetic:
             output_tokens=70_001,
             output_audio_tokens=13,
             reasoning_tokens=1_009,
+            extra=told(images_out=1_021, video_out=7, searches=3),
         )
         assert len(priced_models()) > 1_000
-        wrong = [
-            which
+        compared = [
+            (which, price)
             for which in priced_models()
-            if not bills_plain_output_unlisted(*which)
-            and book.price(*which, NOW_NS).exact_nano(usage) != oracle(*which, usage, NOW_NS)
+            if (price := book.price(*which, NOW_NS, tier)) is not None
         ]
-        assert wrong == []
+        assert len(compared) > (20 if tier in DEARER else 1_000)
+        assert [
+            which
+            for which, price in compared
+            if price.exact_nano(usage) != oracle(*which, usage, NOW_NS, tier)
+        ] == []
 
 
 class TestEmbeddings:
@@ -149,7 +96,11 @@ class TestLaws:
     def test_bound_holds_for_any_split(self, which, usage, spare_in, spare_out, at_ns):
         price = PriceBook().price(*which, at_ns)
         assume(price is not None)
-        bound = price.bound(usage.input_tokens + spare_in, usage.output_tokens + spare_out)
+        bound = price.bound(
+            usage.input_tokens + spare_in,
+            usage.output_tokens + spare_out,
+            searches=told_of(usage, "searches"),
+        )
         assert price.cost(usage).nano <= bound
 
     def test_bound_holds_where_all_of_it_is_speech(self):
@@ -161,10 +112,10 @@ class TestLaws:
 
     @given(models, usages(), st.sampled_from(KINDS))
     def test_one_more_token_of_any_kind_never_costs_less(self, which, usage, kind):
-        assume(not (kind == "cache_read" and usage.input_audio_tokens))
+        assume(not (kind == "cache_read" and _seen_or_heard(usage)))
         price = PriceBook().price(*which, NOW_NS)
         total = "output_tokens" if kind in ("output", "reasoning") else "input_tokens"
-        counts = {name: getattr(usage, name) for name in usage.__struct_fields__ if name != "extra"}
+        counts = {name: getattr(usage, name) for name in usage.__struct_fields__}
         counts[total] += 1
         if f"{kind}_tokens" != total:
             counts[f"{kind}_tokens"] += 1
@@ -176,9 +127,19 @@ class TestLaws:
     def test_linear_before_rounding_where_the_price_is_flat(self, one, other, times):
         price = PriceBook().price("openai", "gpt-4o", NOW_NS)
         names = [name for name in one.__struct_fields__ if name != "extra"]
-        both = Usage(**{name: times * getattr(one, name) + getattr(other, name) for name in names})
+        searches = times * told_of(one, "searches") + told_of(other, "searches")
+        both = Usage(
+            **{name: times * getattr(one, name) + getattr(other, name) for name in names},
+            extra=told(searches=searches),
+        )
         assume(not (both.cache_read_tokens and both.input_audio_tokens))
         assert price.exact_nano(both) == times * price.exact_nano(one) + price.exact_nano(other)
+
+
+def _seen_or_heard(usage):
+    return usage.input_audio_tokens or any(
+        each["tokenCount"] for each in usage.extra["promptTokensDetails"] if each["modality"] != "TEXT"
+    )
 
 
 class TestUnknown:

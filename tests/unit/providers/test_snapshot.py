@@ -34,7 +34,40 @@ def listed_id(provider, model):
         ("openai", "computer-use-preview-2025-03-11", "computer-use"),
         ("deepseek", "deepseek-chat", "deepseek-chat"),
         ("openrouter", "openai/gpt-4o-mini", "openai/gpt-4o-mini"),
-        ("azure", "gpt-4o-mini", "gpt-4o-mini"),
+        ("azure", "gpt-4o-mini", "gpt-4o-mini"),  # a deployment that is called as its model is
+        ("azure", "GPT-5-Mini", "gpt-5-mini"),
+        ("azure", "gpt-4o-2024-08-06", "gpt-4o"),
+        ("azure", "gpt-35-turbo", "gpt-3.5-turbo"),
+        ("openrouter", "anthropic/claude-sonnet-4.5", "anthropic/claude-sonnet-4.5"),
+        ("openrouter", "openrouter/openai/gpt-4o", "openai/gpt-4o"),
+        ("openrouter", "OpenAI/GPT-5-2025-08-07", "openai/gpt-5"),
+        ("openrouter", "openai/gpt-5:batch", "openai/gpt-5:batch"),
+        ("groq", "openai/gpt-oss-120b", "openai/gpt-oss-120b"),
+        ("together", "meta-llama/Llama-3.3-70B-Instruct-Turbo", "meta-llama/Llama-3.3-70B-Instruct-Turbo"),
+        ("anthropic", "anthropic/Claude-Haiku-4-5", "claude-haiku-4-5"),
+        ("anthropic", "claude-3-5-sonnet-latest", "claude-3-5-sonnet"),
+        ("xai", "grok-4-0709", "grok-4-0709"),
+        ("mistral", "mistral-large-latest", "mistral-large"),
+        ("vertex", "gemini-2.5-pro", "gemini-2.5-pro"),
+        ("vertex", "publishers/google/models/gemini-2.5-pro", "gemini-2.5-pro"),
+        ("vertex", "claude-opus-4-6@20260101", "claude-opus-4-6"),
+        ("bedrock", "amazon.nova-pro-v1:0", "amazon.nova-pro-v1:0"),
+        ("aws", "us.meta.llama3-1-8b-instruct-v1:0", "meta.llama3-1-8b-instruct-v1:0"),
+        (
+            "bedrock",
+            "anthropic.claude-sonnet-4-5-20250929-v1:0",
+            "regional.anthropic.claude-sonnet-4-5-20250929-v1:0",
+        ),
+        (
+            "bedrock",
+            "eu.anthropic.claude-sonnet-4-5-20250929-v1:0",
+            "regional.anthropic.claude-sonnet-4-5-20250929-v1:0",
+        ),
+        (
+            "bedrock",
+            "global.anthropic.claude-sonnet-4-5-20250929-v1:0",
+            "global.anthropic.claude-sonnet-4-5-20250929-v1:0",
+        ),
     ],
 )
 def test_known_names(provider, model, expected):
@@ -54,6 +87,11 @@ def test_known_names(provider, model, expected):
         ("deepseek", "deepseek-r1-distill-llama-70b"),  # the data's own match says deepseek-reasoner
         ("deepseek", "deepseek-chat-foo"),
         ("openrouter", "gpt-4o"),
+        ("openrouter", "openai/gpt-5:nitro"),  # goes to whoever is quickest, at their price
+        ("openrouter", "openai/gpt-5:online"),  # searches each time
+        ("bedrock", "us.anthropic.claude-foo-v1:0"),
+        ("bedrock", "amazon.nova-pro-foo-v1:0"),
+        ("azure", "my-gpt-4o"),
         ("wall", "gpt-4o"),  # somebody's own server, whatever it calls its models
         ("wall", "fb-ok"),
         ("meta", "fb-ok"),

@@ -44,6 +44,7 @@ class Anthropic:
     end_frame = END_FRAME
     usage_apart = False
     needs_output_limit = True
+    output_limit = "max_tokens"
     free = False
     request_id_header = b"request-id"
     forwarded: tuple[bytes, ...] = (b"anthropic-",)

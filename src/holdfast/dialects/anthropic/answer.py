@@ -11,6 +11,7 @@ from holdfast.dialects.anthropic.parts import read_parts, write_part
 from holdfast.dialects.anthropic.usage import NO_USAGE, read_usage, write_usage
 from holdfast.dialects.anthropic.writer import AnthropicWriter
 from holdfast.dialects.calls import made_id
+from holdfast.dialects.counted import readable
 from holdfast.dialects.reading import Fields, bad_answer, read_json
 from holdfast.dialects.writing import merged, write_json
 from holdfast.model import Answer, Choice, Message, Refusal, Role, ToolCall
@@ -55,7 +56,7 @@ def decode_answer(body: bytes) -> Answer:
         id=fields.text("id") or "",
         model=fields.text("model") or "",
         choices=(choice,),
-        usage=None if usage is None else read_usage(usage),
+        usage=readable(usage, read_usage),
         dialect=DIALECT,
         extra=fields.left,
     )

@@ -30,7 +30,7 @@ def _fields(error: HoldfastError) -> dict[str, Any]:
     fields: dict[str, Any] = {
         "type": type_of(error.status),
         "message": error.message,
-        "details": {"error_code": error.code},
+        "details": {"error_code": error.code, **error.details},
     }
     if error.param is not None:
         fields["param"] = error.param

@@ -10,56 +10,15 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from holdfast.dialects.anthropic.refusals import inner_refusal
+from holdfast.dialects.anthropic.usage import read_usage
 from holdfast.dialects.base import OTHER, REASONING, TEXT, TOOL, Beat, Signal
+from holdfast.dialects.counted import counted
 from holdfast.dialects.sse import SSEParser
-from holdfast.model.usage import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 __all__ = ["MessageScanner", "read_answer"]
-
-
-class _ByTtl(msgspec.Struct, gc=False):
-    ephemeral_1h_input_tokens: int | None = None
-
-
-class _OutputDetails(msgspec.Struct, gc=False):
-    thinking_tokens: int | None = None
-
-
-class _Usage(msgspec.Struct, gc=False):
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    cache_read_input_tokens: int | None = None
-    cache_creation_input_tokens: int | None = None
-    cache_creation: _ByTtl | None = None
-    output_tokens_details: _OutputDetails | None = None
-    server_tool_use: dict[str, Any] | None = None
-
-    def neutral(self) -> Usage | None:
-        """The counts as totals: Anthropic counts cached input beside the rest."""
-        if self.input_tokens is None and self.output_tokens is None:
-            return None
-        read, written = self.cache_read_input_tokens, self.cache_creation_input_tokens
-        fresh, by_ttl, details = self.input_tokens, self.cache_creation, self.output_tokens_details
-        return Usage(
-            input_tokens=None if fresh is None else fresh + (read or 0) + (written or 0),
-            cache_read_tokens=read,
-            cache_write_tokens=written,
-            cache_write_1h_tokens=None if by_ttl is None else by_ttl.ephemeral_1h_input_tokens,
-            output_tokens=self.output_tokens,
-            reasoning_tokens=None if details is None else details.thinking_tokens,
-            extra={} if self.server_tool_use is None else {"server_tool_use": self.server_tool_use},
-        )
-
-    def then(self, later: _Usage) -> _Usage:
-        """Counts are cumulative: what is said later replaces what was said first, where it says anything."""
-        said = {name: value for name in _COUNTS if (value := getattr(later, name)) is not None}
-        return msgspec.structs.replace(self, **said)
-
-
-_COUNTS: Final = _Usage.__struct_fields__
 
 
 class _Block(msgspec.Struct, gc=False):
@@ -78,7 +37,7 @@ class _Delta(msgspec.Struct, gc=False):
 class _Message(msgspec.Struct, gc=False):
     id: str | None = None
     model: str | None = None
-    usage: _Usage | None = None
+    usage: Any = None
 
 
 class _Event(msgspec.Struct, gc=False):
@@ -87,7 +46,7 @@ class _Event(msgspec.Struct, gc=False):
     delta: _Delta | None = None
     content_block: _Block | None = None
     message: _Message | None = None
-    usage: _Usage | None = None
+    usage: Any = None
     error: Any = None
 
 
@@ -97,7 +56,7 @@ class _Whole(msgspec.Struct, gc=False):
     model: str | None = None
     content: list[_Block] | None = None
     stop_reason: str | None = None
-    usage: _Usage | None = None
+    usage: Any = None
     error: Any = None
 
 
@@ -124,11 +83,11 @@ class MessageScanner:
         self._bits = 0  # what the open block is
         self._texts = 0
         self._finished = False
-        self._usage = _Usage()
+        self._usage: dict[str, Any] = {}
 
     def feed(self, data: bytes) -> list[Signal]:
         return [
-            Signal(frame.raw) if frame.data is None else self._signal(frame.raw, frame.data)
+            Signal(frame.raw) if frame.data is None else self._signal(frame.raw, frame.data, frame.event)
             for frame in self._parser.feed(data)
         ]
 
@@ -136,16 +95,18 @@ class MessageScanner:
         frame = self._parser.finish()
         if frame is None or frame.data is None:
             return []
-        signal = self._signal(frame.raw, frame.data)
+        signal = self._signal(frame.raw, frame.data, frame.event)
         return [] if signal.malformed else [signal]  # half an event is a cut, not a malformed answer
 
-    def _signal(self, raw: bytes, data: bytes) -> Signal:
+    def _signal(self, raw: bytes, data: bytes, name: str | None) -> Signal:
         try:
             if not data.isascii():
                 data.decode()  # what the typed reading skips isn't checked for valid UTF-8
             event = _event(data)
         except _UNREADABLE as error:
             return Signal(raw, malformed=f"a stream event can't be read: {error}")
+        if name != event.type:
+            raw = _named(event.type, data)
         if event.type == "content_block_delta":  # nearly always
             return self._delta(raw, event)
         if event.type == "error":
@@ -170,7 +131,7 @@ class MessageScanner:
         if self._begun or message is None:
             return Signal(raw, malformed="the message begins twice, or as nothing")
         self._begun = True
-        self._usage = message.usage or self._usage
+        self._count(message.usage)
         return Signal(raw, _QUIET, id=message.id, model=message.model)
 
     def block_start(self, raw: bytes, event: _Event) -> Signal:
@@ -202,10 +163,15 @@ class MessageScanner:
         self._finished = self._finished or reason is not None
         usage = None
         if event.usage is not None:
-            self._usage = self._usage.then(event.usage)
+            self._count(event.usage)
             if self._finished:  # until then it is a count so far
-                usage = self._usage.neutral()
+                usage = counted(self._usage, read_usage)
         return Signal(raw, ((0, 0, reason),), usage=usage)
+
+    def _count(self, told: Any) -> None:
+        """Counts are cumulative: what is said later replaces what was said first, where it says anything."""
+        if isinstance(told, dict):
+            self._usage.update((name, value) for name, value in told.items() if value is not None)
 
     def message_stop(self, raw: bytes, _: _Event) -> Signal:
         return Signal(raw, end=True)
@@ -214,6 +180,12 @@ class MessageScanner:
         turn = f"block {self._next} is open" if self._open else f"block {self._next} should begin"
         state = turn if self._begun else "the message hasn't begun"
         return Signal(raw, malformed=f"block {event.index} {what} where {state}")
+
+
+def _named(type_: str, data: bytes) -> bytes:
+    """An event under its own name: SDKs go by it, and pass over what has none or another. Some proxies drop it."""
+    name = type_.replace("\n", " ").replace("\r", " ").encode()
+    return b"event: " + name + b"\ndata: " + data.replace(b"\n", b"\ndata: ") + b"\n\n"
 
 
 _READERS: Final[Mapping[str, Callable[[MessageScanner, bytes, _Event], Signal]]] = {
@@ -244,7 +216,7 @@ def read_answer(body: bytes) -> list[Signal]:
     for block in whole.content:
         if block.type not in _SILENT or block.text or block.thinking:
             bits |= _BITS.get(block.type, OTHER)
-    usage = whole.usage.neutral() if whole.usage is not None else None
+    usage = counted(whole.usage, read_usage)
     # No bytes: a whole answer travels as it came.
     return [
         Signal(b"", ((0, bits, whole.stop_reason or None),), "".join(texts), id=whole.id, model=whole.model),

@@ -14,6 +14,7 @@ from holdfast.dialects.anthropic.parts import read_part
 from holdfast.dialects.anthropic.thoughts import signed_elsewhere
 from holdfast.dialects.anthropic.tools import arguments_of
 from holdfast.dialects.anthropic.usage import read_usage
+from holdfast.dialects.counted import readable
 from holdfast.dialects.reading import Fields, bad_answer, read_json
 from holdfast.dialects.sse import SSEParser
 from holdfast.model import (
@@ -184,7 +185,7 @@ class StreamDecoder:
         self._usage |= {
             name: value for name, value in usage.items() if value is not None or name not in self._usage
         }
-        counted = read_usage(Fields(self._usage, "usage", bad_answer))
+        counted = readable(Fields(self._usage, "usage", bad_answer), read_usage)
         return [] if counted is None else [UsageReported(usage=counted)]
 
     def _block(self, fields: Fields) -> _Block:

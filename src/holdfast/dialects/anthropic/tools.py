@@ -105,18 +105,18 @@ def write_choice(
     serial = True if parallel is False else None
     if parallel and spelling.get(_SERIAL) == "false":
         serial = False
+    if choice is not None and choice.mode is ToolMode.OPAQUE and not writer.own:
+        writer.refuse("tool_choice")
+        choice = None  # it may be left out, and whether several tools may be called still counts
+    if choice is not None and choice.mode is ToolMode.NAMED and len(choice.names) != 1:
+        writer.refuse("tool_choice", "tool_choice.some")
+        choice = None
     if choice is None:
         return None if serial is None else {"type": _WORDS[ToolMode.AUTO], _SERIAL: serial}
     if choice.mode is ToolMode.OPAQUE:
-        if not writer.own:
-            writer.refuse("tool_choice")
-            return None
         return merged({**choice.extra, _SERIAL: serial}, {})
     extra = writer.leftovers(choice.extra, "tool_choice")
     if choice.mode is ToolMode.NAMED:
-        if len(choice.names) != 1:
-            writer.refuse("tool_choice", "tool_choice.some")
-            return None
         return merged({"type": "tool", "name": choice.names[0], _SERIAL: serial}, extra)
     if choice.mode is ToolMode.NONE and not writer.same:
         serial = None  # has no place there, and says nothing where nothing is called

@@ -33,6 +33,7 @@ class Gemini:
     end_frame = b""
     usage_apart = False
     needs_output_limit = False
+    output_limit = "generationConfig"
     free = False
     request_id_header = b"x-request-id"
     forwarded: tuple[bytes, ...] = ()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec.structs import replace
 
 from holdfast.dialects.calls import made_id
+from holdfast.dialects.counted import readable
 from holdfast.dialects.gemini.citations import citations_in, grounding_of
 from holdfast.dialects.gemini.contents import write_parts
 from holdfast.dialects.gemini.names import (
@@ -77,7 +78,7 @@ def decode_answer(body: bytes) -> Answer:
         model=fields.text("modelVersion") or "",
         created=created,
         choices=choices,
-        usage=None if usage is None else read_usage(usage),
+        usage=readable(usage, read_usage),
         dialect=DIALECT,
         extra=fields.left,
     )

@@ -28,7 +28,8 @@ def error_frame(error: HoldfastError, request_id: str) -> bytes:
 
 
 def _fields(error: HoldfastError, request_id: str) -> dict[str, Any]:
-    info = detail("ErrorInfo", reason=error.code.upper(), domain=_DOMAIN, metadata={"request_id": request_id})
+    metadata = {"request_id": request_id, **error.details}
+    info = detail("ErrorInfo", reason=error.code.upper(), domain=_DOMAIN, metadata=metadata)
     details = [info]
     if error.param is not None:
         details.append(bad_field(error.param, error.message))

@@ -7,34 +7,13 @@ from typing import Any
 import msgspec
 
 from holdfast.dialects.base import AUDIO, OTHER, REASONING, TEXT, TOOL, Beat, Signal
+from holdfast.dialects.counted import counted
 from holdfast.dialects.gemini.names import UNSPECIFIED
 from holdfast.dialects.gemini.refusals import inner_refusal
-from holdfast.dialects.gemini.usage import audio_of
+from holdfast.dialects.gemini.usage import read_usage
 from holdfast.dialects.sse import SSEParser
-from holdfast.model.usage import Usage
 
 __all__ = ["GeminiScanner", "read_answer"]
-
-
-class _Usage(msgspec.Struct, gc=False, rename="camel"):
-    prompt_token_count: int | None = None
-    cached_content_token_count: int | None = None
-    candidates_token_count: int | None = None
-    thoughts_token_count: int | None = None
-    tool_use_prompt_token_count: int | None = None
-    prompt_tokens_details: Any = None
-    candidates_tokens_details: Any = None
-
-    def neutral(self) -> Usage:
-        prompt = self.prompt_token_count
-        return Usage(
-            input_tokens=None if prompt is None else prompt + (self.tool_use_prompt_token_count or 0),
-            cache_read_tokens=self.cached_content_token_count,
-            input_audio_tokens=audio_of(self.prompt_tokens_details),
-            output_tokens=(self.candidates_token_count or 0) + (self.thoughts_token_count or 0),
-            reasoning_tokens=self.thoughts_token_count,
-            output_audio_tokens=audio_of(self.candidates_tokens_details),
-        )
 
 
 class _Blob(msgspec.Struct, gc=False, rename="camel"):
@@ -70,7 +49,7 @@ class _Feedback(msgspec.Struct, gc=False, rename="camel"):
 class _Chunk(msgspec.Struct, gc=False, rename="camel"):
     candidates: list[_Candidate] | None = None
     prompt_feedback: _Feedback | None = None
-    usage_metadata: _Usage | None = None
+    usage_metadata: Any = None
     model_version: str | None = None
     response_id: str | None = None
     error: Any = None
@@ -127,13 +106,12 @@ class GeminiScanner:
             self._seen.add(index)
             if finish is not None:
                 self._finished.add(index)
-        counted = chunk.usage_metadata
         whole = bool(self._finished) and len(self._finished) == len(self._seen)
         return Signal(
             raw,
             beats,
             text,
-            counted.neutral() if counted is not None and whole else None,
+            counted(chunk.usage_metadata, read_usage) if whole else None,
             id=chunk.response_id,
             model=chunk.model_version,
         )
@@ -156,7 +134,7 @@ def read_answer(body: bytes) -> list[Signal]:
     beats, text = _beats(whole)
     if not beats and whole.candidates is None:
         return [Signal(body, malformed="the answer has no candidates, and no reason why")]
-    usage = whole.usage_metadata.neutral() if whole.usage_metadata is not None else None
+    usage = counted(whole.usage_metadata, read_usage)
     return [
         # No bytes: a whole answer travels as it came.
         Signal(b"", beats, text, id=whole.response_id, model=whole.model_version),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
+from holdfast.dialects.counted import readable
 from holdfast.dialects.gemini.answer import ABSENT, NO_CANDIDATE, block_reason, created_at, finish_reason
 from holdfast.dialects.gemini.citations import citations_in
 from holdfast.dialects.gemini.errors import error_of
@@ -92,8 +93,8 @@ class StreamDecoder:
             self._choice(at if index is None else index, events).read(fields, events)
         if reason is not None and not candidates:
             self._choice(0, events).blocked(reason, events)
-        if usage is not None:
-            events.append(UsageReported(usage=read_usage(usage)))
+        if (counted := readable(usage, read_usage)) is not None:
+            events.append(UsageReported(usage=counted))
         return events
 
     def _choice(self, index: int, events: list[Event]) -> _ChoiceDecoder:

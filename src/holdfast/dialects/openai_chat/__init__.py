@@ -30,6 +30,7 @@ class OpenAIChat:
     end_frame = END_FRAME
     usage_apart = True
     needs_output_limit = False
+    output_limit = None
     free = False
     request_id_header = b"x-request-id"
     forwarded: tuple[bytes, ...] = ()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from holdfast.dialects.calls import made_id
+from holdfast.dialects.counted import readable
 from holdfast.dialects.openai_chat.messages import read_message, write_message
 from holdfast.dialects.openai_chat.names import DIALECT, finish_of, finish_word
 from holdfast.dialects.openai_chat.usage import read_usage, write_usage
@@ -44,7 +45,7 @@ def decode_answer(body: bytes) -> Answer:
         model=fields.text("model") or "",
         created=fields.integer("created"),
         choices=choices,
-        usage=None if usage is None else read_usage(usage),
+        usage=readable(usage, read_usage),
         dialect=DIALECT,
         extra=fields.left,
     )

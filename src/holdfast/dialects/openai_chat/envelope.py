@@ -113,9 +113,7 @@ def read_request(body: bytes) -> Envelope:
         stream=stream,
         choices=wire.n or 1,
         wants_usage=options is not None and bool(options.include_usage),
-        max_output_tokens=wire.max_completion_tokens
-        if wire.max_completion_tokens is not None
-        else wire.max_tokens,
+        max_output_tokens=_larger(wire.max_completion_tokens, wire.max_tokens),
         size=len(body),
         fields=fields,
     )
@@ -138,6 +136,13 @@ def write_request(envelope: Envelope, *, model: str, overrides: Mapping[str, Any
             asked = _raw_fields(options) if bytes(options) != b"null" else {}
             fields["stream_options"] = msgspec.Raw(_encode({**asked, "include_usage": _TRUE}))
     return _encode(fields)
+
+
+def _larger(one: int | None, other: int | None) -> int | None:
+    """Of both names of the limit, if both are there: which of them a provider heeds is its own affair."""
+    if one is None or other is None:
+        return other if one is None else one
+    return max(one, other)
 
 
 def _check_utf8(body: bytes) -> None:

@@ -40,6 +40,8 @@ def _fields(error: HoldfastError, request_id: str) -> dict[str, Any]:
         "code": error.code,
         "request_id": request_id,
     }
+    if error.details:
+        fields["details"] = dict(error.details)
     if isinstance(error, TargetsFailed):
         fields["attempts"] = [
             {"target": target, "error": failure.label, "message": failure.message}

@@ -7,7 +7,9 @@ from typing import Any
 import msgspec
 
 from holdfast.dialects.base import AUDIO, REASONING, REFUSAL, TEXT, TOOL, Beat, Signal
+from holdfast.dialects.counted import counted
 from holdfast.dialects.openai_chat.refusals import inner_refusal
+from holdfast.dialects.openai_chat.usage import read_usage
 from holdfast.dialects.sse import SSEParser
 from holdfast.model.usage import Usage
 
@@ -16,39 +18,7 @@ __all__ = ["ChatScanner", "read_answer"]
 END_FRAME = b"data: [DONE]\n\n"
 
 
-class _Details(msgspec.Struct, gc=False):
-    cached_tokens: int | None = None
-    cache_write_tokens: int | None = None
-    audio_tokens: int | None = None
-    reasoning_tokens: int | None = None
-
-
-class _Usage(msgspec.Struct, gc=False):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    prompt_tokens_details: _Details | None = None
-    completion_tokens_details: _Details | None = None
-    prompt_cache_hit_tokens: int | None = None
-
-    def neutral(self) -> Usage | None:
-        if self.prompt_tokens is None and self.completion_tokens is None:
-            return None
-        prompt = self.prompt_tokens_details or _NO_DETAILS
-        completion = self.completion_tokens_details or _NO_DETAILS
-        return Usage(
-            input_tokens=self.prompt_tokens,
-            cache_read_tokens=prompt.cached_tokens
-            if prompt.cached_tokens is not None
-            else self.prompt_cache_hit_tokens,
-            cache_write_tokens=prompt.cache_write_tokens,
-            input_audio_tokens=prompt.audio_tokens,
-            output_tokens=self.completion_tokens,
-            reasoning_tokens=completion.reasoning_tokens,
-            output_audio_tokens=completion.audio_tokens,
-        )
-
-
-_NO_DETAILS = _Details()
+_UNCOUNTED = Usage()
 
 
 class _Said(msgspec.Struct, gc=False):
@@ -74,7 +44,8 @@ class _Chunk(msgspec.Struct, gc=False):
     id: str | None = None
     model: str | None = None
     choices: list[_StreamChoice] | None = None
-    usage: _Usage | None = None
+    usage: Any = None
+    service_tier: Any = None
     error: Any = None
 
 
@@ -88,7 +59,8 @@ class _Whole(msgspec.Struct, gc=False):
     id: str | None = None
     model: str | None = None
     choices: list[_WholeChoice] | None = None
-    usage: _Usage | None = None
+    usage: Any = None
+    service_tier: Any = None
     error: Any = None
 
 
@@ -131,11 +103,14 @@ def _signal(raw: bytes, data: bytes) -> Signal:
     if chunk.error is not None:
         return Signal(raw, error=inner_refusal(chunk.error, data), id=chunk.id, model=chunk.model)
     choices = chunk.choices
-    usage = chunk.usage.neutral() if chunk.usage is not None else None
+    told = chunk.usage is not None
+    usage = _counted(chunk.usage, chunk.service_tier) if told else None
     if choices is None and usage is None:
         return Signal(raw, malformed="a stream event is neither a chunk nor an error")
-    if not choices:
-        return Signal(raw, usage=usage, id=chunk.id, model=chunk.model)
+    if not choices:  # usage without a count is an event for those who asked, all the same
+        return Signal(
+            raw, usage=_UNCOUNTED if told and usage is None else usage, id=chunk.id, model=chunk.model
+        )
     if len(choices) == 1:  # nearly always
         choice = choices[0]
         delta = choice.delta
@@ -165,6 +140,14 @@ def _signal(raw: bytes, data: bytes) -> Signal:
         for choice in choices
     )
     return Signal(raw, beats, "", usage, id=chunk.id, model=chunk.model)
+
+
+def _counted(told: Any, service_tier: Any) -> Usage | None:
+    """``service_tier`` stands beside usage on this wire, but says at what price it counts."""
+    usage = counted(told, read_usage)
+    if usage is None or service_tier is None:
+        return usage
+    return msgspec.structs.replace(usage, extra={**usage.extra, "service_tier": service_tier})
 
 
 def _content_bits(said: _Said) -> int:
@@ -200,7 +183,7 @@ def read_answer(body: bytes) -> list[Signal]:
     )
     said = whole.choices[0].message if len(whole.choices) == 1 else None
     text = said.content if said is not None and isinstance(said.content, str) else ""
-    usage = whole.usage.neutral() if whole.usage is not None else None
+    usage = _counted(whole.usage, whole.service_tier)
     return [
         Signal(
             b"", beats, text, id=whole.id, model=whole.model

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
+from holdfast.dialects.counted import readable
 from holdfast.dialects.openai_chat.errors import error_of
 from holdfast.dialects.openai_chat.messages import read_audio, read_citation
 from holdfast.dialects.openai_chat.names import DIALECT, finish_of
@@ -121,8 +122,8 @@ class StreamDecoder:
                 choice = self._choices[index] = _ChoiceDecoder(index)
                 events.append(ChoiceStarted(choice=index))
             choice.read(fields, events)
-        if usage is not None:
-            events.append(UsageReported(usage=read_usage(usage)))
+        if (counted := readable(usage, read_usage)) is not None:
+            events.append(UsageReported(usage=counted))
         return events
 
     def _more(self, quick: Chunk) -> Event | None:

@@ -10,7 +10,7 @@ from holdfast.model import Usage
 if TYPE_CHECKING:
     from holdfast.dialects.reading import Fields
 
-__all__ = ["read_usage", "write_usage"]
+__all__ = ["read_usage", "with_reasoning", "write_usage"]
 
 _INPUT, _OUTPUT = "prompt_tokens_details", "completion_tokens_details"
 
@@ -29,6 +29,7 @@ def read_usage(usage: Fields) -> Usage:
         reasoning = details.integer("reasoning_tokens")
         audio_out = details.integer("audio_tokens")
         usage.keep(_OUTPUT, details)
+    total_out = with_reasoning(total_in, total_out, reasoning, usage.left.get("total_tokens"))
     if cached is None:  # DeepSeek said it here alone, before it took over OpenAI's place too
         hit = usage.left.get("prompt_cache_hit_tokens")
         cached = hit if type(hit) is int else None
@@ -62,6 +63,13 @@ def write_usage(usage: Usage, extra: dict[str, Any]) -> dict[str, Any]:
     known[_INPUT] = merged(inputs, {}) or None
     known[_OUTPUT] = merged(outputs, {}) or None
     return merged(known, extra)
+
+
+def with_reasoning(given: int | None, completed: int | None, reasoned: int | None, total: Any) -> int | None:
+    """The output's total, reasoning included: xAI counts it beside the completion, which only the sum of all shows."""
+    if reasoned and given is not None and completed is not None and total == given + completed + reasoned:
+        return completed + reasoned
+    return completed
 
 
 def _total(total_in: int | None, total_out: int | None) -> int | None:

@@ -31,6 +31,7 @@ class OpenAIResponses:
     end_frame = b""
     usage_apart = False
     needs_output_limit = False
+    output_limit = "max_output_tokens"
     free = False
     request_id_header = b"x-request-id"
     forwarded: tuple[bytes, ...] = ()

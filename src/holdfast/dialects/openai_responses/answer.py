@@ -12,7 +12,7 @@ from holdfast.dialects.openai_responses.items import ITEMS
 from holdfast.dialects.whole import read_typed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 __all__ = ["read_answer"]
 
@@ -29,6 +29,10 @@ class _Item(msgspec.Struct, gc=False):
 
 class _Whole(Response, gc=False):
     output: list[_Item] | None = None
+
+    @property
+    def kinds(self) -> Iterable[Any]:
+        return (item.type for item in self.output or ())
 
 
 _whole = msgspec.json.Decoder(_Whole).decode

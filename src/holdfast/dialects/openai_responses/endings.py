@@ -6,45 +6,42 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from holdfast.dialects.counted import counted
 from holdfast.dialects.openai_errors import inner_refusal
 from holdfast.model.usage import Usage
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from holdfast.dialects.reading import Fields
     from holdfast.errors import ProviderError
 
-__all__ = ["Response", "failure"]
+__all__ = ["Response", "Streamed", "failure"]
 
+_INPUT, _OUTPUT = "input_tokens_details", "output_tokens_details"
+_SEARCH: Final = "web_search_call"
 _WHOLE: Final = ("completed", "complete")  # the second is what some compatible servers say
 
 
-class _InputDetails(msgspec.Struct, gc=False):
-    cached_tokens: int | None = None
-    cache_write_tokens: int | None = None
-
-
-class _OutputDetails(msgspec.Struct, gc=False):
-    reasoning_tokens: int | None = None
-
-
-class _Counted(msgspec.Struct, gc=False):
-    """``usage`` on the wire."""
-
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    input_tokens_details: _InputDetails | None = None
-    output_tokens_details: _OutputDetails | None = None
-
-    def neutral(self) -> Usage | None:
-        if self.input_tokens is None and self.output_tokens is None:
-            return None
-        given, made = self.input_tokens_details, self.output_tokens_details
-        return Usage(
-            input_tokens=self.input_tokens,
-            cache_read_tokens=None if given is None else given.cached_tokens,
-            cache_write_tokens=None if given is None else given.cache_write_tokens,
-            output_tokens=self.output_tokens,
-            reasoning_tokens=None if made is None else made.reasoning_tokens,
-        )
+def _read(usage: Fields) -> Usage:
+    given, made = usage.integer("input_tokens"), usage.integer("output_tokens")
+    cached = written = reasoned = None
+    if (details := usage.fields(_INPUT)) is not None:
+        cached, written = details.integer("cached_tokens"), details.integer("cache_write_tokens")
+        usage.keep(_INPUT, details)
+    if (details := usage.fields(_OUTPUT)) is not None:
+        reasoned = details.integer("reasoning_tokens")
+        usage.keep(_OUTPUT, details)
+    if given is not None and made is not None and usage.left.get("total_tokens") == given + made:
+        usage.take("total_tokens")
+    return Usage(
+        input_tokens=given,
+        cache_read_tokens=cached,
+        cache_write_tokens=written,
+        output_tokens=made,
+        reasoning_tokens=reasoned,
+        extra=usage.left,
+    )
 
 
 class _Incomplete(msgspec.Struct, gc=False):
@@ -57,9 +54,10 @@ class Response(msgspec.Struct, gc=False):
     id: str | None = None
     model: str | None = None
     status: str | None = None
-    usage: _Counted | None = None
+    usage: Any = None
     error: Any = None
     incomplete_details: _Incomplete | None = None
+    service_tier: Any = None
 
     @property
     def failed(self) -> bool:
@@ -74,8 +72,37 @@ class Response(msgspec.Struct, gc=False):
         return "completed" if self.status in _WHOLE else None
 
     @property
+    def kinds(self) -> Iterable[Any]:
+        """The types of the items of its output, as far as they were read."""
+        return ()
+
+    @property
     def counted(self) -> Usage | None:
-        return self.usage.neutral() if self.usage is not None else None
+        """What was counted. Searches are billed, and counted nowhere but in the output."""
+        usage = counted(self.usage, _read)
+        if usage is None:
+            return None
+        more = dict(usage.extra)
+        if self.service_tier is not None:  # beside usage on this wire, and has a price
+            more["service_tier"] = self.service_tier
+        searches = sum(kind == _SEARCH for kind in self.kinds)
+        if searches:
+            more["web_search_calls"] = searches
+        return msgspec.structs.replace(usage, extra=more)
+
+
+class _Item(msgspec.Struct, gc=False):
+    type: Any = None
+
+
+class Streamed(Response, gc=False):
+    """A response object with its output's kinds."""
+
+    output: list[_Item] | None = None
+
+    @property
+    def kinds(self) -> Iterable[Any]:
+        return (item.type for item in self.output or ())
 
 
 def failure(error: Any) -> ProviderError:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from holdfast.dialects.base import AUDIO, OTHER, REASONING, REFUSAL, TEXT, TOOL, Beat, Signal
-from holdfast.dialects.openai_responses.endings import Response, failure
+from holdfast.dialects.openai_responses.endings import Streamed, failure
 from holdfast.dialects.openai_responses.items import ITEMS
 from holdfast.dialects.sse import SSEParser
 
@@ -32,7 +32,7 @@ class _Event(msgspec.Struct, gc=False):
     output_index: int | None = None
     content_index: int | None = None
     item: _Item | None = None
-    response: Response | None = None
+    response: Streamed | None = None
     error: Any = None
     code: Any = None
     message: Any = None
@@ -114,7 +114,7 @@ class ResponseScanner:
         if kind in _LAST:
             return _ended(raw, event)
         if kind in _STANDING:
-            response = event.response or Response()
+            response = event.response or Streamed()
             return [Signal(raw, _NOTHING, id=response.id, model=response.model)]
         if kind == "response.output_item.added":
             item = event.item.type if event.item is not None else None
