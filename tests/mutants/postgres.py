@@ -163,7 +163,7 @@ MUTANTS = [
         "ledger/sql_idempotency.py",
         "            if not self._ledger.shared:\n",
         "            if True:\n",
-        f"{_LEASE}::test_of_processes_that_find_an_expired_key_one_has_it",
+        f"{_LEASE}::test_a_claim_that_waits_holds_no_key_but_its_own",
     ),
     Mutant(
         "LE1: a deadlock refuses requests",

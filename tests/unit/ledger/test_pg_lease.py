@@ -386,6 +386,29 @@ def test_of_processes_that_find_an_expired_key_one_has_it(place: Place) -> None:
     asyncio.run(main())
 
 
+def test_a_claim_that_waits_holds_no_key_but_its_own(place: Place) -> None:
+    """Another claim may wait for that one, and be who this one waits for: a circle."""
+
+    def claim(key: str, run_id: str) -> Claim:
+        return Claim(tenant="t", key=key, fingerprint=b"f" * 32, run_id=run_id, ttl_s=1.0)
+
+    async def main() -> None:
+        async with ledger_in(place.url, timeout_s=30.0) as ledger:
+            store = SqlIdempotency(ledger)
+            for key in ("theirs", "mine"):
+                assert await store.claim(claim(key, "old"), now_ns=1) == Claimed()
+                await store.seal(claim(key, "old"), now_ns=1)
+            with psycopg.connect(place.url) as connection:
+                connection.execute("SELECT 1 FROM idempotency WHERE key = 'mine' FOR UPDATE")
+                claiming = asyncio.create_task(store.claim(claim("mine", "new"), now_ns=10**10))
+                await blocked(place, claiming)
+                free = "SELECT key FROM idempotency WHERE key <> 'mine' FOR UPDATE NOWAIT"
+                assert place.run(free) == [("theirs",)]
+            assert await claiming == Claimed()
+
+    asyncio.run(main())
+
+
 def test_a_key_that_another_process_has_taken_meanwhile_is_not_claimed(place: Place) -> None:
     """Between the look that finds it expired, and its removal."""
 
