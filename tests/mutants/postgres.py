@@ -98,7 +98,7 @@ MUTANTS = [
         "ledger/recovery.py",
         " ORDER BY id /*pg FOR UPDATE SKIP LOCKED pg*/",
         "",
-        f"{_LEASE}::test_ends_that_race_with_recovery_are_charged_once",
+        f"{_LEASE}::test_what_is_just_ending_is_not_charged_as_unknown_too",
     ),
     Mutant(
         "LE1: recovery and ends wait for each other",

@@ -302,6 +302,29 @@ def test_ends_that_race_with_recovery_are_charged_once(place: Place) -> None:
         assert place.run("SELECT amount FROM spend") == [((number + 1) * 40,)]
 
 
+def test_what_is_just_ending_is_not_charged_as_unknown_too(place: Place) -> None:
+    """Recovery looks while an end has its request, and isn't committed."""
+    racer, judge = place.store(timeout_s=30.0), place.store(timeout_s=30.0, lease_s=BRIEF_S)
+    racer.write([intent(each, bound_nano=900, accounts=(ALL,)) for each in ("paid", "ending")], [])
+    racer.write([], [end("paid", charges=(Charge("all", 0, None, 1),))])
+
+    async def main() -> None:
+        with psycopg.connect(place.url) as connection:
+            connection.execute("SELECT 1 FROM spend FOR UPDATE")
+            ends = [end("ending", charges=(Charge("all", 0, None, 1),))]
+            ending = asyncio.create_task(asyncio.to_thread(racer.write, [], ends))
+            await blocked(place, ending)
+            place.expire(racer)
+            judging = asyncio.create_task(asyncio.to_thread(judge.renew))
+            while not judging.done() and len(place.run(LOCKED)) < 2:
+                await asyncio.sleep(0)
+        await asyncio.gather(ending, judging)
+
+    asyncio.run(main())
+    assert place.states() == {"paid": "ok", "ending": "ok"}
+    assert place.run("SELECT amount FROM spend") == [(2,)]
+
+
 def test_closing_in_order_leaves_nothing_to_wait_for(place: Place) -> None:
     store, other = place.store(), place.store()
     store.write([intent("a", bound_nano=5, accounts=(ALL,))], [])
