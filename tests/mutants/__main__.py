@@ -35,8 +35,18 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--seed", type=int, default=today(), help="whose turn it is (default: the number of the day)"
     )
+    parser.add_argument(
+        "--tries",
+        type=int,
+        default=1,
+        metavar="N",
+        help="run one that survives again, up to N times in all, and say so (default: 1)",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object a line, for machines")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.tries < 1:
+        parser.error(f"--tries must be 1 or more, not {arguments.tries}")
+    return arguments
 
 
 def _chosen(arguments: argparse.Namespace) -> list[Mutant]:
@@ -54,6 +64,7 @@ def _as_json(verdict: Verdict) -> str:
         "killed": verdict.killed,
         "by": verdict.by,
         "why_not": verdict.why_not,
+        "tries": verdict.tries,
         "seconds": round(verdict.seconds, 2),
     }
     return json.dumps(told, ensure_ascii=False)
@@ -62,7 +73,8 @@ def _as_json(verdict: Verdict) -> str:
 def _as_text(verdict: Verdict) -> str:
     mutant = verdict.mutant
     word = "killed" if verdict.killed else "SURVIVED"
-    line = f"{word:8} {verdict.seconds:5.1f} s  {', '.join(mutant.ids) or '–':8}  {mutant.what}\n"
+    chance = f"  (run {verdict.tries} times)" if verdict.tries > 1 else ""
+    line = f"{word:8} {verdict.seconds:5.1f} s  {', '.join(mutant.ids) or '–':8}  {mutant.what}{chance}\n"
     return f"{line}{'':18}  {verdict.by or verdict.why_not}"
 
 
@@ -84,16 +96,19 @@ def main() -> int:
         if status != 0:
             sys.stderr.write(f"without mutants the tests must pass, and don't:\n{said[-4000:]}\n")
             return 2
-        survivors = []
-        for verdict in pool.map(partial(kill, package=package), chosen):
+        survivors, by_chance = [], []
+        for verdict in pool.map(partial(kill, package=package, tries=arguments.tries), chosen):
             _say(_as_json(verdict) if arguments.json else _as_text(verdict))
             if not verdict.killed:
                 survivors.append(verdict)
+            elif verdict.tries > 1:
+                by_chance.append(verdict)
     if not arguments.json:
-        for verdict in survivors:  # once more where they are seen: the list is long
+        for verdict in (*by_chance, *survivors):  # once more where they are seen: the list is long
             _say(_as_text(verdict))
         took = time.monotonic() - started
-        _say(f"{len(chosen) - len(survivors)} of {len(chosen)} mutants killed in {took:.0f} s")
+        chance = f", {len(by_chance)} of them not at the first try" if by_chance else ""
+        _say(f"{len(chosen) - len(survivors)} of {len(chosen)} mutants killed in {took:.0f} s{chance}")
     return 1 if survivors else 0
 
 

@@ -37,7 +37,7 @@ def package() -> Iterator[Path]:
 @pytest.mark.parametrize("place", range(SAMPLE))
 def test_a_mutant_of_the_day_is_killed(place: int, package: Path):
     mutant = drawn(MUTANTS, SAMPLE, today())[place]
-    verdict = kill(mutant, package)
+    verdict = kill(mutant, package, tries=3)
     assert verdict.killed, f"{mutant.name}: {verdict.why_not}"
 
 
@@ -68,6 +68,22 @@ class TestVerdicts:
         verdict = kill(same, package)
         assert not verdict.killed
         assert verdict.why_not == f"survived {CAP.test}"
+
+    def test_one_that_its_test_meets_by_chance_is_run_again(self, package: Path, tmp_path: Path):
+        second = tmp_path / "test_second.py"
+        second.write_text(
+            "from pathlib import Path\n"
+            "def test_the_second_run_fails():\n"
+            "    been = Path(__file__).with_name('been')\n"
+            "    assert not been.exists()\n"
+            "    been.touch()\n"
+        )
+        verdict = kill(replace(CAP, test=str(second)), package, tries=5)
+        assert (verdict.killed, verdict.tries) == (True, 2)
+
+    def test_one_that_survives_each_time_has_survived(self, package: Path):
+        verdict = kill(replace(CAP, new=f"{CAP.old}    # as it was\n"), package, tries=2)
+        assert (verdict.killed, verdict.tries) == (False, 2)
 
     def test_a_test_that_is_not_there_kills_nothing(self, package: Path):
         verdict = kill(replace(CAP, test=f"{CAP.test}::test_nothing"), package)
