@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from msgspec.structs import replace
 from tests.simulation.replicas.database import Database, ReplicaLedger
+from tests.simulation.replicas.keys import Keys
 from tests.simulation.replicas.plan import Ask, Plan, Trouble, draw
 from tests.simulation.replicas.redis import RedisServer
 from tests.simulation.replicas.replica import Wiring
 
 from holdfast.engine.shared_rates import SharedRates
+from holdfast.ledger.idempotency import Claimed
+from holdfast.ledger.sql_idempotency import SqlIdempotency
+from holdfast.ledger.statement import Result
 from holdfast.money.leases import Leases
 from holdfast.stores.breaker_state import Answer
 from holdfast.stores.redis_breakers import RedisBreakers
@@ -24,6 +28,9 @@ if TYPE_CHECKING:
 
     from holdfast.ledger.blocks import Grant, Want
     from holdfast.ledger.entry import End, Intent
+    from holdfast.ledger.idempotency import Answer as Kept
+    from holdfast.ledger.idempotency import Claim
+    from holdfast.ledger.statement import Connection
     from holdfast.stores.base import Spell
     from holdfast.stores.breaker_state import Grant as ProbeGrant
     from holdfast.stores.breaker_state import ProbeAsk
@@ -213,18 +220,74 @@ class _TwiceCharged(Database):
 class _Zombie(ReplicaLedger):
     """Who was given up hears that its intents are durable, and sends."""
 
-    def _commit(self, *args: Any) -> tuple[bool, list[bool]]:
-        _, raised = super()._commit(*args)
-        return True, raised
+    def _commit(self, *args: Any) -> tuple[bool, list[Result]]:
+        _, results = super()._commit(*args)
+        return True, [each if each.refused is None else Result(Claimed()) for each in results]
 
 
 class _EndsDropped(ReplicaLedger):
     """Ends of a group whose answer got lost are thought to be written."""
 
-    def _failed(self, begun: Sequence[Any], *, ambiguous: bool) -> None:
+    def _failed(self, begun: Sequence[Any], asked: Sequence[Any], *, ambiguous: bool) -> None:
         if ambiguous:
             self.written(list(self._ends))
-        super()._failed(begun, ambiguous=ambiguous)
+        super()._failed(begun, asked, ambiguous=ambiguous)
+
+
+class _FreedKeys(Keys):
+    """A run whose process is gone is thought never to have been."""
+
+    def lose(self, connection: Connection, now_ns: int) -> None:
+        connection.execute("DELETE FROM idempotency WHERE owner NOT IN (SELECT id FROM owners)")
+
+
+class _KeysOfTheDead(Keys):
+    """A run whose process is gone stays as it is."""
+
+    def lose(self, connection: Connection, now_ns: int) -> None:
+        pass
+
+
+class _FreesKeys(Database):
+    keys_of = _FreedKeys
+
+
+class _LeavesKeys(Database):
+    keys_of = _KeysOfTheDead
+
+
+class _NeverUndone(ReplicaLedger):
+    """What may have been claimed stays claimed."""
+
+    def _give_up(self, begun: Sequence[Any], asked: Sequence[Any], *, ambiguous: bool) -> None:
+        kept = [(replace(each, undo=None), told) for each, told in asked]
+        super()._give_up(begun, kept, ambiguous=ambiguous)
+
+
+class _OwnKeys(SqlIdempotency):
+    """Each process looks at its own keys."""
+
+    async def claim(self, claim: Claim, **more: Any) -> Any:
+        return await super().claim(self._own(claim), **more)
+
+    async def finish(self, claim: Claim, answer: Kept, *, now_ns: int) -> bool:
+        return await super().finish(self._own(claim), answer, now_ns=now_ns)
+
+    async def forget(self, claim: Claim, *, now_ns: int) -> bool:
+        return await super().forget(self._own(claim), now_ns=now_ns)
+
+    async def get(self, tenant: str, key: str, *, now_ns: int) -> Any:
+        return await super().get(f"{tenant}.{id(self)}", key, now_ns=now_ns)
+
+    def _own(self, claim: Claim) -> Claim:
+        return replace(claim, tenant=f"{claim.tenant}.{id(self)}")
+
+
+class _Forgetful(SqlIdempotency):
+    """Answers aren't kept."""
+
+    async def finish(self, claim: Claim, answer: Kept, *, now_ns: int) -> bool:
+        return await super().forget(claim, now_ns=now_ns)
 
 
 def _with(**parts: type) -> type[Wiring]:
@@ -263,6 +326,17 @@ BROKEN: Final = {
         _with(database=_TwiceCharged), ("BU2", "BU1"), ("rules", "database_fails"), seed=101
     ),
     "sends on as a zombie": Broken(_with(ledger=_Zombie), ("LE1",), ("freeze", "database_cut"), seed=104),
+    "frees the keys of the dead": Broken(
+        _with(database=_FreesKeys), ("ID1",), ("keys", "crash", "freeze"), seed=100
+    ),
+    "leaves the keys of the dead as they are": Broken(
+        _with(database=_LeavesKeys), ("LIVE",), ("keys", "crash"), seed=100
+    ),
+    "undoes no claim whose answer got lost": Broken(
+        _with(ledger=_NeverUndone), ("LIVE",), ("keys", "database_fails"), seed=100
+    ),
+    "keeps keys in each process alone": Broken(_with(idempotency=_OwnKeys), ("ID1",), ("keys",), seed=100),
+    "keeps no answers": Broken(_with(idempotency=_Forgetful), ("ID1",), ("keys",), seed=100),
     "drops ends when their group fails": Broken(
         _with(ledger=_EndsDropped), ("LE1",), ("rules", "database_fails"), seed=101
     ),

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias, TypeVar
 
 from msgspec.structs import replace
+from tests.simulation.replicas.keys import SECRET, Keys
 
 from holdfast.errors import LedgerUnavailable
 from holdfast.ledger.base import LedgerHealth
 from holdfast.ledger.entry import Charge, End, Intent, Record
 from holdfast.ledger.memory_blocks import Books
 from holdfast.ledger.pg_clock import DatabaseClock
+from holdfast.ledger.statement import Result, Statement
 
 if TYPE_CHECKING:
     import random
@@ -31,10 +33,15 @@ __all__ = ["LEASE_S", "Authority", "Database", "ReplicaLedger", "Way"]
 
 T = TypeVar("T")
 
+Begun: TypeAlias = "tuple[Intent, asyncio.Future[None]]"
+Asked: TypeAlias = "tuple[Statement, asyncio.Future[Any] | None]"
+"""A statement, and who waits for it."""
+
 LEASE_S: Final = 30.0
 _WRITER_S: Final = 4.0
 _AUTHORITY_S: Final = 2.5
 """How long a statement takes at most before its connection is given up."""
+_FENCED: Final = "this process was taken for dead"
 _WALL_NS: Final = 1_767_225_600_000_000_000
 
 
@@ -46,8 +53,11 @@ class Database:
         wall_ns: what its clock says at the beginning.
     """
 
+    keys_of: type[Keys] = Keys
+
     def __init__(self, loop: ReplicaLoop, *, wall_ns: int = _WALL_NS) -> None:
         self._loop = loop
+        self.keys = self.keys_of()
         self._wall_ns = wall_ns
         self.books = _Counting(self.wall_ns)
         self.owners: dict[str, float] = {}
@@ -100,6 +110,7 @@ class Database:
 
     def sweep(self) -> None:
         """Closes what has no owner."""
+        self.keys.give_up(self.owners, self.wall_ns())
         for id_, record in self.requests.items():
             if record.end is None and record.owner not in self.owners:
                 self._give_up(id_, record)
@@ -118,17 +129,33 @@ class Database:
             amount = intent.bound_nano if part.measure == "usd" else intent.bound_tokens
             self.books.charge(Charge(part.account, part.start_ns, part.until_ns, sign * (amount or 0)))
 
-    def write(self, owner: str, intents: Sequence[Intent], ends: Sequence[End], *, dead: bool) -> bool:
-        """A group; whether its intents were written: not of who was given up."""
+    def write(
+        self,
+        owner: str,
+        intents: Sequence[Intent],
+        ends: Sequence[End],
+        statements: Sequence[Statement] = (),
+        *,
+        dead: bool,
+    ) -> tuple[bool, list[Result]]:
+        """A group; whether its intents were written (not of who was given up), and what its statements found."""
         alive = not dead and self.lives(owner)
+        with self.keys.transaction():
+            results = self.keys.run(statements, owner=owner, alive=alive, fenced=_FENCED)
+        for statement, result in zip(statements, results, strict=True):
+            if result.begun and statement.intent is not None:
+                self.begin(owner, statement.intent)
         if alive:
             for intent in intents:
-                self.begun_at.setdefault(intent.id, self._loop.time())
-                self.requests.setdefault(intent.id, Record(intent=intent, owner=owner))
+                self.begin(owner, intent)
         for end in ends:
             self.close(end)
         self.on_commit()
-        return alive
+        return alive, results
+
+    def begin(self, owner: str, intent: Intent) -> None:
+        self.begun_at.setdefault(intent.id, self._loop.time())
+        self.requests.setdefault(intent.id, Record(intent=intent, owner=owner))
 
     def lives(self, owner: str) -> bool:
         """Whether something may be begun in its name."""
@@ -327,6 +354,9 @@ class ReplicaLedger:
     writer's thread is a task.
     """
 
+    idempotency_secret: bytes = SECRET
+    shared: ClassVar[bool] = True
+
     def __init__(
         self,
         database: Database,
@@ -346,8 +376,10 @@ class ReplicaLedger:
         self.owner = ""
         self.living = 1
         self.fences = 0
-        self._begun: list[tuple[Intent, asyncio.Future[None]]] = []
-        self._asked: list[tuple[tuple[str, int | None, int | None], asyncio.Future[None]]] = []
+        self._begun: list[Begun] = []
+        self._asked: list[Asked] = []
+        self._later: list[Statement] = []
+        """For which nobody waits: they are kept until they are written."""
         self._acks: list[Callable[[], None]] = []
         self._ends: list[End] = []
         self._taken = self._settled = 0
@@ -393,11 +425,23 @@ class ReplicaLedger:
         self._taken += 1
         self._wake.set()
 
-    async def raise_bound(self, request_id: str, *, bound_nano: int | None, bound_tokens: int | None) -> None:
-        told: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._asked.append(((request_id, bound_nano, bound_tokens), told))
+    async def ask(self, statement: Statement) -> Any:
+        return await self.tell(statement)
+
+    async def tell(self, statement: Statement) -> Any:
+        told: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._asked.append((statement, told))
         self._wake.set()
-        await told
+        return await told
+
+    def post(self, statement: Statement) -> None:
+        self._asked.append((statement, None))
+        self._wake.set()
+
+    async def raise_bound(self, request_id: str, *, bound_nano: int | None, bound_tokens: int | None) -> None:
+        raising = Statement(run=lambda _: self._database.raise_bound(request_id, bound_nano, bound_tokens))
+        if not await self.ask(raising):
+            raise LedgerUnavailable("it isn't open any more")
 
     async def flush(self) -> None:
         told: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -421,6 +465,8 @@ class ReplicaLedger:
     async def aclose(self) -> None:
         """Writes what waits, gives the lease up."""
         await self.flush()
+        while self._asked or self._later:
+            await asyncio.sleep(0.05)
         self._closing = True
         self._wake.set()
         owner = self.owner
@@ -445,11 +491,11 @@ class ReplicaLedger:
     async def _run(self) -> None:
         while not self._closing:
             now = self._loop.time()
-            if not (self._begun or self._asked or self._acks or (self._ends and not self._trouble)):
+            if not (self._begun or self._asked or self._acks or (self._owes() and not self._trouble)):
                 await self._sleep(max(0.0, self._renew_at - now))
             self._wake.clear()
             self._release()
-            if self._begun or self._asked or self._acks or self._ends:
+            if self._begun or self._asked or self._acks or self._owes():
                 await self._write()
             if self._loop.time() >= self._renew_at:
                 try:
@@ -460,8 +506,11 @@ class ReplicaLedger:
                     self._note()
                     self._renew_at = self._loop.time() + self._pause_s
 
+    def _owes(self) -> bool:
+        return bool(self._ends or self._later)
+
     async def _sleep(self, seconds: float) -> None:
-        if self._ends and self._trouble:
+        if self._owes() and self._trouble:
             seconds = min(seconds, self._pause_s)
         try:
             async with asyncio.timeout(seconds):
@@ -473,24 +522,23 @@ class ReplicaLedger:
         begun, self._begun = self._begun, []
         asked, self._asked = self._asked, []
         acks, self._acks = self._acks, []
-        ends = list(self._ends)
+        ends, later = list(self._ends), list(self._later)
+        intents, statements = [intent for intent, _ in begun], [*later, *(each for each, _ in asked)]
         try:
             if self._dead and self._acknowledged:
                 await self._begin_anew()
             owner, dead = self.owner, self._dead
-            alive, raised = await self._way.run(
-                lambda: self._commit(owner, dead, [i for i, _ in begun], ends, [a for a, _ in asked]),
-                timeout_s=_WRITER_S,
+            alive, results = await self._way.run(
+                lambda: self._commit(owner, dead, intents, ends, statements), timeout_s=_WRITER_S
             )
         except _Failed as failed:
             self._note()
-            self._failed(begun, ambiguous=failed.ambiguous)
-            for _, told in asked:
-                _throw(told, LedgerUnavailable("it can't be written"))
+            self._failed(begun, asked, ambiguous=failed.ambiguous)
             for ack in acks:
                 ack()
             return
         self._trouble, self._pause_s = False, 0.0
+        del self._later[: len(later)]
         self.written(ends)
         for ack in acks:
             ack()
@@ -498,14 +546,22 @@ class ReplicaLedger:
             if alive:
                 _tell(told)
             else:
-                _throw(told, LedgerUnavailable("this process was taken for dead"))
-        for (_, told), done in zip(asked, raised, strict=True):
-            if done:
-                _tell(told)
-            else:
-                _throw(told, LedgerUnavailable("it isn't open any more"))
-        if begun and not alive:
+                _throw(told, LedgerUnavailable(_FENCED))
+        for each, result in zip(asked, results[len(later) :], strict=True):
+            self._told(each, result)
+        if not alive and (begun or any(each.owner or each.intent for each in statements)):
             self._found_dead()
+
+    def _told(self, asked: Asked, result: Result) -> None:
+        statement, told = asked
+        if result.refused is not None and statement.instead is not None:
+            self._later.append(statement.instead)
+        if told is None or told.done():
+            return
+        if result.refused is None:
+            told.set_result(result.answer)
+        else:
+            told.set_exception(LedgerUnavailable(result.refused))
 
     def _commit(
         self,
@@ -513,10 +569,9 @@ class ReplicaLedger:
         dead: bool,
         intents: Sequence[Intent],
         ends: Sequence[End],
-        raises: Sequence[tuple[str, int | None, int | None]],
-    ) -> tuple[bool, list[bool]]:
-        raised = [self._database.raise_bound(*each) for each in raises]
-        return self._database.write(owner, intents, ends, dead=dead), raised
+        statements: Sequence[Statement],
+    ) -> tuple[bool, list[Result]]:
+        return self._database.write(owner, intents, ends, statements, dead=dead)
 
     def written(self, ends: Sequence[End]) -> None:
         """These are durable."""
@@ -528,11 +583,27 @@ class ReplicaLedger:
         while self._flushes and self._flushes[0][0] <= self._settled:
             _tell(self._flushes.pop(0)[1])
 
-    def _failed(self, begun: Sequence[tuple[Intent, asyncio.Future[None]]], *, ambiguous: bool) -> None:
-        for intent, told in begun:
-            if ambiguous:  # they may stand there after all, and their callers won't end them
-                self.end(End(id=intent.id, ended_ns=self.clock.wall_ns(), state="failed", cost_nano=0))
-            _throw(told, LedgerUnavailable("it can't be written"))
+    def _failed(self, begun: Sequence[Begun], asked: Sequence[Asked], *, ambiguous: bool) -> None:
+        heavy = [each for each in asked if each[0].size]
+        if not ambiguous and heavy:  # it may be for lack of room: once more without them
+            self._give_up([], heavy, ambiguous=False)
+            self._begun[:0] = begun
+            self._asked[:0] = [each for each in asked if not each[0].size]
+            return
+        self._give_up(begun, asked, ambiguous=ambiguous)
+
+    def _give_up(self, begun: Sequence[Begun], asked: Sequence[Asked], *, ambiguous: bool) -> None:
+        if ambiguous:  # they may stand there after all, and their callers won't end them
+            for intent in (*(each for each, _ in begun), *(each.intent for each, _ in asked)):
+                if intent is not None:
+                    self.end(End(id=intent.id, ended_ns=self.clock.wall_ns(), state="failed", cost_nano=0))
+        for statement, _ in asked:
+            owed = statement.undo if ambiguous and statement.undo is not None else statement.instead
+            if owed is not None:
+                self._later.append(owed)
+        for _, told in (*begun, *asked):
+            if told is not None:
+                _throw(told, LedgerUnavailable("it can't be written"))
 
     async def _renew(self) -> None:
         owner = self.owner

@@ -34,6 +34,8 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     leaves_s: float | None = None
     only: str | None = None
     """Asks this target, and no other."""
+    once: str | None = None
+    """Its idempotency key: all that have it ask for the same."""
 
 
 class Trouble(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,6 +71,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """The share of attempts that break, one way or another."""
     troubles: tuple[Trouble, ...]
     asks: tuple[Ask, ...]
+    ttl_s: float = 3600.0
+    """For how long an idempotency key stands after its run."""
 
 
 PARTS: Final = {
@@ -100,13 +104,16 @@ def draw(seed: int, *, hours: float | None = None, have: Sequence[str] = (), loa
 
     Args:
         hours: how long it fails; drawn, if None.
-        have: parts that it has in any case: of :data:`PARTS`, or ``rules``, ``rate``, ``breaker``, ``database_fails``.
+        have: parts that it has in any case: of :data:`PARTS`, or ``rules``, ``rate``, ``breaker``, ``database_fails``,
+            ``keys``.
         load: multiplies the number of requests.
     """
     rng = random.Random(f"replicas {seed}")
     length_s = (hours_of(seed) if hours is None else hours) * 3600
     replicas = rng.choice((2, 2, 3, 4))
     fails = 10 ** rng.uniform(-3, -1)
+    keys = random.Random(f"replicas' keys {seed}")
+    keyed = keys.random() < 0.6 or "keys" in have
     return Plan(
         seed=seed,
         length_s=round(length_s, 3),
@@ -125,12 +132,18 @@ def draw(seed: int, *, hours: float | None = None, have: Sequence[str] = (), loa
         gap_s=10 ** rng.uniform(-3, -0.3),
         provider_fails=rng.choice((0.0, 10 ** rng.uniform(-2.5, -0.7))),
         troubles=_troubles(rng, length_s, replicas, have),
-        asks=_asks(rng, length_s, replicas, load),
+        asks=_keyed(keys, _asks(rng, length_s, replicas, load))
+        if keyed
+        else _asks(rng, length_s, replicas, load),
+        ttl_s=keys.choice((3600.0, 20.0)),
     )
 
 
 def without(plan: Plan, part: str) -> Plan:
-    """``plan`` without a kind of trouble, or one of its settings (``rules``, ``rate``, ``breaker`` …)."""
+    """``plan`` without a kind of trouble, or one of its settings (``rules``, ``rate``, ``breaker`` …), or ``keys``."""
+    if part == "keys":
+        asks = tuple(msgspec.structs.replace(ask, once=None) for ask in plan.asks)
+        return msgspec.structs.replace(plan, asks=asks)
     if part in PARTS or any(name.startswith(part + "_") for name in PARTS):
         kept = tuple(each for each in plan.troubles if not each.what.startswith(part))
         return msgspec.structs.replace(plan, troubles=kept)
@@ -223,3 +236,22 @@ def _asks(rng: random.Random, length_s: float, replicas: int, load: float) -> tu
         )
         for n, at_s in enumerate(sorted(times))
     )
+
+
+def _keyed(rng: random.Random, asks: tuple[Ask, ...]) -> tuple[Ask, ...]:
+    """Some have an idempotency key, which later ones may have too: soon, as of a caller that asks again, or at any time."""
+    share, again, soon = rng.choice((0.1, 0.5, 1.0)), rng.choice((0.3, 0.7)), rng.choice((0.2, 0.8))
+    first: list[Ask] = []
+    """Who was the first with a key."""
+    keyed = []
+    for ask in asks:
+        if rng.random() >= share:
+            keyed.append(ask)
+        elif first and rng.random() < again:
+            its = rng.choice(first[-3:] if rng.random() < soon else first)
+            same = {"once": its.once, "key": its.key, "stream": its.stream, "words": its.words}
+            keyed.append(msgspec.structs.replace(ask, **same))
+        else:
+            first.append(msgspec.structs.replace(ask, once=f"once-{ask.n}"))
+            keyed.append(first[-1])
+    return tuple(keyed)

@@ -7,7 +7,7 @@ import random
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
-from tests.simulation.chat_wire import request
+from tests.simulation.chat_wire import DONE, request
 from tests.simulation.providers import MODEL
 from tests.simulation.replicas.database import Authority, Database, ReplicaLedger, Way
 from tests.simulation.replicas.loop import Process
@@ -19,13 +19,16 @@ from holdfast.clock import new_id
 from holdfast.engine.call import Call
 from holdfast.engine.engine import Engine
 from holdfast.engine.gates import Gatehouse
-from holdfast.engine.policy import Gates, Policy, Retry, Target, Timeouts
+from holdfast.engine.idempotency import Keyed, Runs
+from holdfast.engine.policy import Gates, Idempotency, Policy, Retry, Target, Timeouts
 from holdfast.engine.rates import RateAdmission, RateRules
 from holdfast.engine.route import Resolved
 from holdfast.engine.shared_breakers import SharedBreakers
 from holdfast.engine.shared_rates import SharedRates
 from holdfast.engine.treasury import Treasury
-from holdfast.errors import HoldfastError
+from holdfast.errors import Draining, HoldfastError
+from holdfast.ledger.idempotency import Answer
+from holdfast.ledger.sql_idempotency import SqlIdempotency
 from holdfast.money.leases import Leases
 from holdfast.money.rules import BudgetRule
 from holdfast.money.shared import SharedBudgets
@@ -81,6 +84,7 @@ class Wiring:
     redis_rates: type[RedisRates] = RedisRates
     breakers: type[SharedBreakers] = SharedBreakers
     redis_breakers: type[RedisBreakers] = RedisBreakers
+    idempotency: type[SqlIdempotency] = SqlIdempotency
 
 
 class Replica:
@@ -161,8 +165,9 @@ class Replica:
             route="chat",
             targets=tuple(self.targets.values()),
             skipped=(),
-            policy=Policy(total_s=_TOTAL_S, max_attempts=3),
+            policy=Policy(total_s=_TOTAL_S, max_attempts=3, idempotency=Idempotency(ttl_s=plan.ttl_s)),
         )
+        self.runs = Runs(self.engine, wiring.idempotency(self.ledger), shared=True)
         self.leases.start()
         await self.store.start()
         world.redis_turned(self)
@@ -173,6 +178,7 @@ class Replica:
     async def stop(self) -> None:
         """In order, as ``App.aclose``."""
         self.ready = False
+        await self.runs.aclose(Draining("the process is shutting down", retry_after_s=1.0))
         await self.engine.treasury.aclose()
         await self.house.aclose()
         await self.breakers.aclose()
@@ -202,20 +208,53 @@ class Replica:
         )
         watch = world.watch
         watch.asked(self, ask, call)
-        exchange = self.engine.exchange(call)
         try:
-            await exchange.open()
-            while not exchange.over:
-                await exchange.read()
-            watch.answered(self, ask, call, "ok" if exchange.failure is None else exchange.failure.label)
+            how, body = await (self._asked(call) if ask.once is None else self._asked_once(call, ask.once))
+            watch.answered(self, ask, call, how, body)
         except HoldfastError as error:
             watch.answered(self, ask, call, error.label)
         except asyncio.CancelledError:
             watch.answered(self, ask, call, "left")
         except Exception as error:  # noqa: BLE001  # whatever it is, it is a finding
             watch.broken("CRASH", f"request {ask.n}: {type(error).__name__}: {error}")
+
+    async def _asked(self, call: Call) -> tuple[str, bytes]:
+        """What became of it, and what its caller has read."""
+        exchange = self.engine.exchange(call)
+        try:
+            await exchange.open()
+            body = b""
+            while not exchange.over:
+                body += await exchange.read()
         finally:
             exchange.close()
+        return "ok" if exchange.failure is None else exchange.failure.label, body
+
+    async def _asked_once(self, call: Call, once: str) -> tuple[str, bytes]:
+        """As a caller with an idempotency key: only by what it reads does it know how it ended."""
+        visitor = self.runs.visit(
+            Keyed(
+                call=call,
+                key=once,
+                parts=(once.encode(),),
+                headers=lambda _: [],
+                failure=lambda error: Answer(status=error.status, body=error.label.encode()),
+            )
+        )
+        try:
+            await visitor.open()
+            if (replayed := visitor.replayed) is not None:
+                body = replayed.body
+                if replayed.status != 200:
+                    return body.decode(), b""
+            else:
+                body = b""
+                while not visitor.over:
+                    body += await visitor.read()
+        finally:
+            visitor.close()
+        whole = body.endswith(DONE if call.envelope.stream else b"}")
+        return ("ok" if whole and b'"error"' not in body else "broken off"), body
 
     def grow(self, rules: Sequence[BudgetRule]) -> None:
         """Limits that nobody reaches."""

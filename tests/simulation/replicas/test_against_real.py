@@ -174,16 +174,16 @@ class _NeverCalm(Database):
 class _EndsDropped(ReplicaLedger):
     """Ends of a group that failed are thought to be written."""
 
-    def _failed(self, begun: Sequence[Any], *, ambiguous: bool) -> None:
+    def _failed(self, begun: Sequence[Any], asked: Sequence[Any], *, ambiguous: bool) -> None:
         self.written(list(self._ends))
-        super()._failed(begun, ambiguous=ambiguous)
+        super()._failed(begun, asked, ambiguous=ambiguous)
 
 
 class _LeftOpen(ReplicaLedger):
     """What may have been begun stays as it is."""
 
-    def _failed(self, begun: Sequence[Any], *, ambiguous: bool) -> None:
-        super()._failed(begun, ambiguous=False)
+    def _failed(self, begun: Sequence[Any], asked: Sequence[Any], *, ambiguous: bool) -> None:
+        super()._failed(begun, asked, ambiguous=False)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,11 @@ LE1    nothing is sent before its intent is durable; each accepted request has o
 RL1    in every window: admitted over all processes within the limit, while Redis was well; else within twice that
 CB2    probes out at once over all processes, while Redis was well; else of each process
 RD1    no request waits for Redis for more than 50 ms in all
-LIVE   after all has healed every request succeeds, and nothing is left: no block, no probe, no open record, no task
+ID1    nothing is sent for an idempotency key whose earlier run has an effect that stands; and nobody is told that a key is
+       unknown of which no run was lost
+ID2    all callers of a key are told the same bytes, as often as it was run
+LIVE   after all has healed every request succeeds, and nothing is left: no block, no probe, no open record, no running key,
+       no task
 =====  =============================================================================================================
 
 Nothing here is computed by the product: it is told what was sent, billed, written and admitted, and adds that up.
@@ -24,6 +28,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from tests.simulation.replicas.key_watch import KeyWatch
 from tests.simulation.stories import Violation
 from tests.simulation.trace import EVERYBODY
 
@@ -109,6 +114,7 @@ class Watch:
         self._births: list[float] = []
         self._probes: defaultdict[str, dict[int, tuple[Replica, int]]] = defaultdict(dict)
         self._counter = 0
+        self._keys = KeyWatch(self.broken, world.loop.time, ttl_s=world.plan.ttl_s)
 
     # What is told.
 
@@ -156,6 +162,8 @@ class Watch:
         self.tell("asked", ask.n, replica.process.name)
         self._n_of[call.id] = ask.n
         self._replica_of[ask.n] = replica
+        if ask.once is not None:
+            self._keys.asked(ask.n, ask.once)
         keys, accounts = [], []
         for rule in self._world.plan.rules:
             subject = {
@@ -174,8 +182,9 @@ class Watch:
             accounts.append(account)
         self._purses[ask.n] = _Purse(ask.n, tuple(accounts), tuple(keys), counted=[0] * len(keys))
 
-    def answered(self, replica: Replica, ask: Ask, call: Call, how: str) -> None:
+    def answered(self, replica: Replica, ask: Ask, call: Call, how: str, body: bytes = b"") -> None:
         self.tell("answered", ask.n, how)
+        self._keys.answered(ask.n, how, body)
         self.outcomes[how] += 1
         self._world.outcome[ask.n] = how
         if call.spell.spent_s > _BUDGET_S + _LOOP_S and not self._froze(replica, call.started_at):
@@ -195,6 +204,7 @@ class Watch:
             self.broken("LE1", "it was sent, and no intent is durable", n)
         elif database.taken_at.get(record.owner, self._world.loop.time()) < database.begun_at[id_]:
             self.broken("LE1", "it was begun in the name of a process that had been given up", n)
+        self._keys.sent(n)
         purse = self._purses[n]
         purse.billed += sent.billed
         self._most[n, sent.provider, sent.replica.process.name].append(sent.most)
@@ -222,6 +232,7 @@ class Watch:
     def ended(self, replica: Replica, intent: Intent, end: End) -> None:
         n = self._n_of[intent.id]
         self.tell("ended", n, end.state, end.cost_nano)
+        self._keys.ended(n, ok=end.state == "ok")
         if not replica.process.dead:
             self._purses[n].over = True
 
@@ -229,6 +240,7 @@ class Watch:
         """The database has: what it charges stands from now on."""
         n = self._n_of[record.intent.id]
         self.tell("given_up", n)
+        self._keys.given_up(n)
         intent = record.intent
         purse = self._purses[n]
         purse.given_up = (intent.bound_nano or 0, intent.bound_tokens or 0)
@@ -399,6 +411,7 @@ class Watch:
             if database.books.ever[key] != expected[key]:
                 what = f"{key}: the ledger charged {database.books.ever[key]}, and it came to {expected[key]}"
                 self.broken("BU2", what)
+        self._keys.at_the_end(database.keys.every())
         for key, blocks in database.books.blocks.items():
             if sum(blocks.values()):
                 self.broken("LIVE", f"{key}: blocks are left: {blocks}")

@@ -410,19 +410,27 @@ class World:
     def _probes(self, now: float) -> list[Ask]:
         first, pace_s = 100_000, self._pace_s()
         whom = [(place, name) for place in range(self.plan.replicas) for name in (*PROVIDERS, None, None)]
-        return [self._ask(first + i, now + pace_s * i, place, only) for i, (place, only) in enumerate(whom)]
+        probes = [self._ask(first + i, now + pace_s * i, place, only) for i, (place, only) in enumerate(whom)]
+        first, now = first + len(probes), probes[-1].at_s + pace_s
+        # One runs it, all others are told what that one was.
+        same = [
+            self._ask(first + i, now + pace_s * i, place, None, once="healed")
+            for i, place in enumerate(range(self.plan.replicas))
+        ]
+        return probes + same
 
-    def _ask(self, number: int, at_s: float, place: int, only: str | None) -> Ask:
+    def _ask(self, number: int, at_s: float, place: int, only: str | None, *, once: str | None = None) -> Ask:
         return Ask(
             n=1_000_000 + number,
             at_s=at_s,
             replica=place,
-            stream=number % 2 == 0,
+            stream=number % 2 == 0 or once is not None,
             words=2,
-            key=f"life-{number}",  # whose rate nobody has used yet
+            key=f"life-{once or number}",  # whose rate nobody has used yet
             session=None,
             team=None,
             only=only,
+            once=once,
         )
 
     async def _quiet(self) -> None:
