@@ -29,7 +29,7 @@ __all__ = ["Report", "World", "live", "run"]
 
 _WALL_NS: Final = 1_767_225_600_000_000_000
 _AGAIN_S: Final = 3.0
-"""After a crash the next life begins so much later, and up to ten times that."""
+"""Whose connection was lost asks again within that time, where it has an idempotency key."""
 _CALM_S: Final = 8.0
 _PACE_S: Final = 0.2
 _ROUND_S: Final = 5.0
@@ -137,7 +137,10 @@ class World:
         self.lives = 0
         self._rng = random.Random(f"lives {plan.seed}")
         self._troubled: dict[Replica, float] = {}
-        self._clients: dict[asyncio.Task[None], Replica] = {}
+        self._clients: dict[asyncio.Task[None], tuple[Replica, Ask]] = {}
+        self._again_n = 2_000_000
+        self._over = False
+        """Enough was seen: nobody comes any more, and nothing befalls anybody."""
         self._saving: asyncio.TimerHandle | None = None
 
     # Told by processes.
@@ -218,15 +221,24 @@ class World:
         for ask in asks:
             if (wait_s := ask.at_s - self.loop.time()) > 0:
                 await asyncio.sleep(wait_s)
-            replica = self._serving(ask.replica)
-            if replica is None:
-                self.outcome[ask.n] = "nobody"
-                continue
-            task = self.loop.spawn(replica.process, replica.serve(ask), f"client {ask.n}")
-            self._clients[task] = replica
-            task.add_done_callback(lambda done: self._clients.pop(done, None))
-            if ask.leaves_s is not None:
-                self.loop.call_later(ask.leaves_s, task.cancel)
+            self._send(ask)
+
+    def _send(self, ask: Ask) -> None:
+        replica = None if self._over else self._serving(ask.replica)
+        if replica is None:
+            self.outcome[ask.n] = "nobody"
+            return
+        task = self.loop.spawn(replica.process, replica.serve(ask), f"client {ask.n}")
+        self._clients[task] = replica, ask
+        task.add_done_callback(lambda done: self._clients.pop(done, None))
+        if ask.leaves_s is not None:
+            self.loop.call_later(ask.leaves_s, task.cancel)
+
+    def _asks_again(self, ask: Ask) -> None:
+        """Its connection is lost: who has a key may come again, and does."""
+        self._again_n += 1
+        again = msgspec.structs.replace(ask, n=self._again_n, leaves_s=None)
+        self.loop.call_later(self._rng.uniform(0.05, _AGAIN_S), self._send, again)
 
     def _serving(self, first: int) -> Replica | None:
         """The one that is asked: a balancer leaves out who isn't ready, and doesn't notice who is frozen."""
@@ -237,12 +249,14 @@ class World:
         return None
 
     async def _home(self) -> None:
-        while waiting := [task for task, who in self._clients.items() if not who.process.dead]:
+        while waiting := [task for task, (who, _) in self._clients.items() if not who.process.dead]:
             await asyncio.wait(waiting, timeout=60.0)
 
     # What befalls it.
 
     def _befall(self, trouble: Trouble) -> None:
+        if self._over:
+            return
         self.watch.tell("befalls", trouble.what, trouble.replica)
         replica = self.replicas[trouble.replica]
         ends: Callable[[], None] | None = getattr(self, f"_{trouble.what}")(replica, trouble)
@@ -259,12 +273,14 @@ class World:
         self.buried.append(replica)
         self.watch.died(replica)
         self.replicas[trouble.replica] = None
-        for task in [task for task, who in self._clients.items() if who is replica]:
+        for task, (_, ask) in [each for each in self._clients.items() if each[1][0] is replica]:
             del self._clients[task]
+            if ask.once is not None:
+                self._asks_again(ask)
         return lambda: self._again(trouble.replica)
 
     def _again(self, place: int) -> None:
-        if self.replicas[place] is None:
+        if self.replicas[place] is None and not self._over:
             self._beginning = self.loop.create_task(self._begin(place), name=f"begin {place}")
 
     def _freeze(self, replica: Replica | None, trouble: Trouble) -> Callable[[], None] | None:
@@ -468,6 +484,7 @@ class World:
 
     async def _bury(self) -> None:
         """What is left of dead processes is cleared away, where nobody hears of it."""
+        self._over = True
         self.watch = cast("Watch", _Nobody())
         self.database.on_commit = self.database.on_given_up = self.database.on_late = _ignore
         self.redis.stop()
