@@ -21,7 +21,9 @@ from holdfast.errors import LedgerUnavailable
 from holdfast.ledger.blocks import Want
 from holdfast.ledger.blocks_postgres import PostgresAuthority
 from holdfast.ledger.entry import AccountPart, Charge, End, Intent
+from holdfast.ledger.idempotency import Answer, Claim, Done
 from holdfast.ledger.postgres import PostgresLedger, PostgresStore
+from holdfast.ledger.sql_idempotency import SqlIdempotency
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -37,7 +39,7 @@ __all__ = ["Parts", "Step", "ToldWay", "draw", "on_real", "on_simulated"]
 Fate: TypeAlias = Literal["well", "unsent", "unanswered", "unanswered and cut"]
 """Of a transaction: cut off before all of it has arrived; committed, and its answer is lost, with its connection or with
 everything that the process could ask again."""
-Books: TypeAlias = "tuple[list[Any], list[Any], list[Any]]"
+Books: TypeAlias = "tuple[list[Any], list[Any], list[Any], list[Any]]"
 
 _FAR_NS: Final = 4_000_000_000_000_000_000
 _ACCOUNTS: Final = {"acct-day": (1_000, _FAR_NS), "acct-ever": (400, None), "acct-small": (90, _FAR_NS)}
@@ -46,6 +48,7 @@ _CALLED: Final = "acct-call", 50
 _LIMITS: Final = {**{name: limit for name, (limit, _) in _ACCOUNTS.items()}, _CALLED[0]: _CALLED[1]}
 """Limits, and until when what is spent counts."""
 _BOUND: Final = 7
+_KEYS: Final = ("key-a", "key-b", "key-c")
 _LEASE_S: Final = 3_600.0
 """Nobody renews while a script is played, and nobody's lease runs out by itself."""
 _SOON_S: Final = 0.01
@@ -66,18 +69,23 @@ class Step(Struct, frozen=True):
     """Of each account: what is the least, what is needed, what is wished for."""
     amount: int | None = None
     account: str = ""
+    key: str = ""
+    """An idempotency key."""
 
 
 def draw(seed: int) -> list[Step]:
     """A script in which everything that can befall them befalls them, in an order of its own, with other work between."""
     rng = random.Random(f"against postgres {seed}")
-    draft = _Draft(rng)
+    draft = _Draft(rng, claims=seed % 2 == 1)
     troubles: list[Callable[[], list[Step]]] = [
         *(lambda fate=fate: [draft.group(fate)] for fate in _FATES),
         *(lambda fate=fate: [draft.lease(fate)] for fate in _FATES),
         *(lambda fate=fate: [draft.closing(fate)] for fate in _FATES[:2]),
         *(lambda fate=fate: [draft.back(fate)] for fate in _FATES[:2]),
         *(lambda fate=fate: [draft.raised(fate)] for fate in _FATES[:2]),
+        *(lambda fate=fate: draft.claimed(fate) for fate in _FATES),
+        *(lambda fate=fate: draft.over(fate, "keep") for fate in _FATES[:2]),
+        *(lambda fate=fate: draft.over(fate, "free") for fate in _FATES[:2]),
         *(lambda who=who: draft.given_up(who) for who in (0, 1)),
         draft.cut,
         draft.down,
@@ -98,23 +106,28 @@ _FATES: Final[tuple[Fate, ...]] = ("unsent", "unanswered", "unanswered and cut")
 class _Draft:
     """What was drawn so far."""
 
-    def __init__(self, rng: random.Random) -> None:
+    def __init__(self, rng: random.Random, *, claims: bool) -> None:
         self._rng = rng
+        self._claims_first = claims
+        """Who writes in a dead name claims a key, or begins a request."""
         self._writes = rng.randrange(2)
         """Who finds by its next group that it was given up. The other one does by its next lease."""
         self._begun: tuple[list[str], list[str]] = ([], [])
+        self._claims: tuple[list[tuple[str, str]], list[tuple[str, str]]] = ([], [])
+        """Keys that each has claimed, or tried to, and the runs."""
         self._number = 0
 
     def work(self, who: int | None = None) -> Step:
-        draws = (self.group, self.group, self.lease, self.lease, self.closing, self.back, self.raised)
+        draws = (
+            *(self.group, self.group, self.lease, self.lease, self.closing, self.back, self.raised),
+            *(self.claim, self.claim, self.settled, self.looked),
+        )
         return self._rng.choice(draws)("well", who=who)
 
     def group(self, fate: Fate, *, who: int | None = None) -> Step:
         rng, who = self._rng, self._who(who)
-        ids = []
-        for _ in range(rng.randrange(1, 4) if fate == "well" else 1):  # else they might not go together
-            self._number += 1
-            ids.append(f"req-{who}-{self._number:03}")
+        count = rng.randrange(1, 4) if fate == "well" else 1  # else they might not go together
+        ids = [self._id(who) for _ in range(count)]
         ends = self._ended(who, rng.randrange(2))
         self._begun[who].extend(ids)
         return Step("group", who, fate, begins=tuple(ids), ends=ends)
@@ -127,6 +140,36 @@ class _Draft:
         who = self._who(who)
         ends = (self._rng.choice(self._begun[who][-4:]),)
         return Step("raise", who, fate, ends=ends, amount=self._rng.randrange(_BOUND, 3 * _BOUND))
+
+    def claim(self, fate: Fate, *, who: int | None = None, key: str | None = None) -> Step:
+        """A key, and with it an intent."""
+        who = self._who(who)
+        key, id_ = key or self._rng.choice(_KEYS), self._id(who)
+        self._begun[who].append(id_)
+        self._claims[who].append((key, id_))
+        return Step("claim", who, fate, begins=(id_,), key=key)
+
+    def settled(self, fate: Fate, *, who: int | None = None) -> Step:
+        """A run is over, or was never claimed."""
+        who = self._who(who)
+        what = self._rng.choice(("keep", "keep", "free"))
+        known = self._claims[who][-4:] or [("key-a", "req-none")]
+        key, id_ = self._rng.choice(known)
+        return Step(what, who, fate, ends=(id_,), key=key)
+
+    def looked(self, fate: Fate, *, who: int | None = None) -> Step:
+        return Step("look", self._who(who), fate, key=self._rng.choice(_KEYS))
+
+    def claimed(self, fate: Fate) -> list[Step]:
+        """A key that is free; and then it is looked at."""
+        claim = self.claim(fate, key=self._new_key())
+        return [claim, Step("look", 1 - claim.who, key=claim.key)]
+
+    def over(self, fate: Fate, what: str) -> list[Step]:
+        """A run that is under way comes to its end."""
+        claim = self.claim("well", key=self._new_key())
+        who, key = claim.who, claim.key
+        return [claim, Step(what, who, fate, ends=claim.begins, key=key), Step("look", 1 - who, key=key)]
 
     def lease(self, fate: Fate, *, who: int | None = None) -> Step:
         rng = self._rng
@@ -145,10 +188,16 @@ class _Draft:
     def given_up(self, who: int) -> list[Step]:
         """Somebody stood still for too long; then it wakes up, and goes on with whatever it was at."""
         before = [self.lease("well", who=who), self.group("well", who=who), self.group("well", who=who)]
-        unaware = [self.closing("well", who=who), self.raised("well", who=who)]
+        before += [self.claim("well", who=who, key=self._new_key()) for _ in range(2)]
+        unaware = [self.closing("well", who=who), self.raised("well", who=who), self.settled("well", who=who)]
         self._rng.shuffle(unaware)
-        finds = (self.group if who == self._writes else self.lease)("well", who=who)
-        after = [self.lease("well", who=1 - who), Step("spent", 1 - who)]
+        if who != self._writes:
+            finds = self.lease("well", who=who)
+        elif self._claims_first:
+            finds = self.claim("well", who=who, key=self._new_key())
+        else:
+            finds = self.group("well", who=who)
+        after = [self.lease("well", who=1 - who), Step("spent", 1 - who), self.claim("well", who=1 - who)]
         anew = [Step("anew", who), self.lease("well", who=who), self.closing("well", who=who)]
         return [*before, Step("given up", who), *after, *unaware, finds, *anew]
 
@@ -196,6 +245,14 @@ class _Draft:
         known = self._begun[who][-6:]
         return tuple(self._rng.sample(known, min(count, len(known))))
 
+    def _new_key(self) -> str:
+        self._number += 1
+        return f"key-{self._number}"
+
+    def _id(self, who: int) -> str:
+        self._number += 1
+        return f"req-{who}-{self._number:03}"
+
     def _who(self, who: int | None) -> int:
         return self._rng.randrange(2) if who is None else who
 
@@ -203,26 +260,13 @@ class _Draft:
 # What is played.
 
 
-class Ledger(Protocol):
-    """As much of a ledger as is played with."""
-
-    @property
-    def owner(self) -> str: ...
-    async def begin(self, intent: Intent) -> None: ...
-    def end(self, end: End) -> None: ...
-    async def raise_bound(
-        self, request_id: str, *, bound_nano: int | None, bound_tokens: int | None
-    ) -> None: ...
-    async def flush(self) -> None: ...
-    def on_fenced(self, callback: Callable[[], None]) -> None: ...
-
-
 class _Party:
     """One of the two processes."""
 
-    def __init__(self, name: str, ledger: Ledger, authority: AnyAuthority) -> None:
+    def __init__(self, name: str, ledger: ReplicaLedger | PostgresLedger, authority: AnyAuthority) -> None:
         self.name = name
         self.ledger = ledger
+        self.keys = SqlIdempotency(ledger)
         self.authority = authority
         self.names: dict[str, str] = {}
         self.heard: list[str | None] = []
@@ -279,7 +323,7 @@ class World(Protocol):
         ...
 
     async def books(self) -> Books | None:
-        """Records, what is spent, blocks; None: nobody can look."""
+        """Records, what is spent, blocks, keys; None: nobody can look."""
         ...
 
 
@@ -358,6 +402,43 @@ async def _raise(party: _Party, step: Step) -> str:
     )
 
 
+async def _claim(party: _Party, step: Step) -> str:
+    (id_,) = step.begins
+    return await _verdict(
+        party.keys.claim(_claimed(step.key, id_), now_ns=party.ledger.clock.wall_ns(), intent=_intent(id_))
+    )
+
+
+async def _keep(party: _Party, step: Step) -> str:
+    claim = _claimed(step.key, step.ends[0])
+    answer = Answer(status=200, body=claim.run_id.encode())
+    return await _verdict(party.keys.finish(claim, answer, now_ns=party.ledger.clock.wall_ns()))
+
+
+async def _free(party: _Party, step: Step) -> str:
+    claim = _claimed(step.key, step.ends[0])
+    return await _verdict(party.keys.forget(claim, now_ns=party.ledger.clock.wall_ns()))
+
+
+async def _look(party: _Party, step: Step) -> str:
+    return await _verdict(party.keys.get("t", step.key, now_ns=party.ledger.clock.wall_ns()))
+
+
+async def _verdict(work: Coroutine[Any, Any, Any]) -> str:
+    """What it says, without its dates."""
+    try:
+        said = await work
+    except LedgerUnavailable:
+        return "unavailable"
+    if isinstance(said, Done):
+        return f"done {said.run_id} {said.answer.body.decode()}"
+    return f"{type(said).__name__} {getattr(said, 'run_id', said)}"
+
+
+def _claimed(key: str, run_id: str) -> Claim:
+    return Claim(tenant="t", key=key, fingerprint=bytes(32), run_id=run_id, ttl_s=3_600.0)
+
+
 async def _leased(party: _Party, step: Step) -> Any:
     return await _lease(party, step.wants)
 
@@ -366,7 +447,16 @@ async def _back(party: _Party, step: Step) -> str:
     return await _told(party.authority.give_back({step.account: step.amount}))
 
 
-_WORK: Final = {"group": _group, "raise": _raise, "lease": _leased, "back": _back}
+_WORK: Final = {
+    "group": _group,
+    "raise": _raise,
+    "lease": _leased,
+    "back": _back,
+    "claim": _claim,
+    "keep": _keep,
+    "free": _free,
+    "look": _look,
+}
 
 
 async def _lease(party: _Party, wants: Sequence[tuple[str, int, int, int]]) -> Any:
@@ -574,7 +664,8 @@ class _Simulated:
             for account, its in database.books.blocks.items()
             for owner, amount in its.items()
         ]
-        return records, spent, _blocks(self.parties, blocks)
+        keys = [(each.key, each.run_id, each.state) for each in database.keys.every()]
+        return records, spent, _blocks(self.parties, blocks), keys
 
 
 def on_simulated(steps: Sequence[Step], parts: Parts | None = None) -> list[Any]:
@@ -685,7 +776,8 @@ class _Real:
         records = [_record(self.parties, owner, tuple(rest)) for owner, *rest in rows]
         spent = sorted(run(self._url, "SELECT account, start_ns, amount FROM spend"))
         blocks = run(self._url, "SELECT account, owner, amount FROM blocks")
-        return records, spent, _blocks(self.parties, blocks)
+        keys = run(self._url, """SELECT key, run_id, state FROM idempotency ORDER BY key COLLATE "C" """)
+        return records, spent, _blocks(self.parties, blocks), keys
 
 
 def on_real(server: PostgresServer, url: str, steps: Sequence[Step]) -> list[Any]:

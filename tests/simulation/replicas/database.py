@@ -494,9 +494,9 @@ class ReplicaLedger:
             if not (self._begun or self._asked or self._acks or (self._owes() and not self._trouble)):
                 await self._sleep(max(0.0, self._renew_at - now))
             self._wake.clear()
-            self._release()
             if self._begun or self._asked or self._acks or self._owes():
                 await self._write()
+            self._release()
             if self._loop.time() >= self._renew_at:
                 try:
                     if self._dead and self._acknowledged:

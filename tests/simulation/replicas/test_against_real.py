@@ -9,8 +9,10 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
+from msgspec.structs import replace
 from tests.simulation.replicas import against_postgres, against_redis
 from tests.simulation.replicas.database import Authority, Database, ReplicaLedger
+from tests.simulation.replicas.keys import Keys
 from tests.simulation.replicas.redis import RedisServer
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from tests.support.postgres import PostgresServer
 
     from holdfast.ledger.entry import End, Intent
+    from holdfast.ledger.statement import Connection, Statement
 
     RealPostgres = Callable[[int], list[Any]]
 
@@ -89,7 +92,8 @@ def test_the_scripts_have_all_of_it() -> None:
                 for what in ("group", "lease", "back", "raise")
                 for fate in ("unsent", "unanswered")
             ),
-            *((what, "unanswered and cut") for what in ("group", "lease")),
+            *((what, fate) for what in ("claim", "keep", "free") for fate in ("unsent", "unanswered")),
+            *((what, "unanswered and cut") for what in ("group", "lease", "claim")),
             *((what, "well") for what in ("given up", "anew", "cut", "down", "expired", "reset", "hears")),
         }
         told = against_postgres.on_simulated(steps)
@@ -100,6 +104,8 @@ def test_the_scripts_have_all_of_it() -> None:
             ("failed", False),
             ("unknown", False),
         }
+        verdicts = {answer.partition(" ")[0] for answer, _ in told if isinstance(answer, str)}
+        assert verdicts >= {"Claimed", "Running", "Unknown", "done", "Unreplayable", "NoneType", "bool"}
     drawn = {(step.what, step.fate) for seed in REDIS_SEEDS for step in against_redis.draw(seed)}
     assert drawn >= {
         *((what, fate) for what in ("take", "put", "probe") for fate in ("unsent", "unanswered", "late")),
@@ -186,6 +192,36 @@ class _LeftOpen(ReplicaLedger):
         super()._failed(begun, asked, ambiguous=False)
 
 
+class _KeysFreed(Keys):
+    def lose(self, connection: Connection, now_ns: int) -> None:
+        connection.execute("DELETE FROM idempotency WHERE owner NOT IN (SELECT id FROM owners)")
+
+
+class _FreesKeys(Database):
+    """A run whose process was given up is thought never to have been."""
+
+    keys_of = _KeysFreed
+
+
+class _NothingOwed(ReplicaLedger):
+    """What a statement that failed, or may have, leaves to do isn't done."""
+
+    def _give_up(self, begun: Sequence[Any], asked: Sequence[Any], *, ambiguous: bool) -> None:
+        kept = [(replace(each, undo=None, instead=None), told) for each, told in asked]
+        super()._give_up(begun, kept, ambiguous=ambiguous)
+
+
+class _ClaimsOfTheDead(Keys):
+    """Who was given up takes what it likes."""
+
+    def may(self, statement: Statement, *, owner: str, alive: bool) -> bool:
+        return True
+
+
+class _TakesForTheDead(Database):
+    keys_of = _ClaimsOfTheDead
+
+
 @pytest.mark.parametrize(
     "parts",
     [
@@ -199,6 +235,9 @@ class _LeftOpen(ReplicaLedger):
         against_postgres.Parts(database=_NeverCalm),
         against_postgres.Parts(ledger=_EndsDropped),
         against_postgres.Parts(ledger=_LeftOpen),
+        against_postgres.Parts(database=_FreesKeys),
+        against_postgres.Parts(database=_TakesForTheDead),
+        against_postgres.Parts(ledger=_NothingOwed),
     ],
     ids=lambda parts: "".join(kind.__name__ for kind in parts.kinds if kind.__name__.startswith("_")),
 )
