@@ -15,7 +15,6 @@ import heapq
 import math
 import threading
 from typing import TYPE_CHECKING, Final, Self
-from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,13 +93,16 @@ def _nothing() -> None:
 
 
 class _Current(threading.local):
-    """Each thread's last loop and its timers: asked for several times a request, and nearly always the same."""
+    """Each thread's last loop and its timers: asked for several times a request, and nearly always the same.
+
+    Only the last: a table of all loops would keep them, since timers need theirs. A loop that comes back to its thread gets
+    other timers, beside which the ones that it had go on.
+    """
 
     loop: asyncio.AbstractEventLoop | None = None
     timers: Timers | None = None
 
 
-_of_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, Timers] = WeakKeyDictionary()
 _current = _Current()
 
 
@@ -109,9 +111,7 @@ def timers() -> Timers:
     loop = asyncio.get_running_loop()
     found = _current.timers
     if found is None or _current.loop is not loop:
-        found = _of_loop.get(loop)
-        if found is None:
-            found = _of_loop[loop] = Timers(loop)
+        found = Timers(loop)
         _current.loop, _current.timers = loop, found
     return found
 

@@ -324,3 +324,41 @@ def test_each_loop_has_timers_of_its_own():
     for once in runs:
         once()
     assert found[0] is not found[1]
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_loop_that_is_over_is_not_kept(loop):
+    """A program may run one loop after the other, such as a web server without asyncio that calls ``asyncio.run``."""
+
+    async def main() -> ref[asyncio.AbstractEventLoop]:
+        with Limit(timers(), 1e9):
+            await asyncio.sleep(0)
+        return ref(asyncio.get_running_loop())
+
+    before = [run(main(), loop) for _ in range(3)]
+    last = run(main(), loop)
+    gc.collect()
+    assert [each() for each in before] == [None, None, None]
+    assert last() is not None, "kept until the thread has another one"
+
+
+def test_limits_of_a_loop_that_another_one_interrupts_go_on():
+    one, other = asyncio.new_event_loop(), asyncio.new_event_loop()
+    rang: list[str] = []
+
+    async def begin(name: str) -> None:
+        timers().call_at(asyncio.get_running_loop().time() + 0.02, lambda: rang.append(name))
+
+    async def end(name: str) -> None:
+        with pytest.raises(TimeoutError), Limit(timers(), asyncio.get_running_loop().time() + 0.03):
+            await asyncio.Event().wait()
+        assert name in rang
+
+    try:
+        one.run_until_complete(begin("one"))
+        other.run_until_complete(begin("other"))
+        one.run_until_complete(end("one"))
+        other.run_until_complete(end("other"))
+    finally:
+        one.close()
+        other.close()
