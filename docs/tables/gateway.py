@@ -76,6 +76,8 @@ def _key_for(said: Mapping[str, Any]) -> str:
     ways = {way for ways in said.get("security", [{"bearer": []}]) for way in ways}
     if not ways:
         return "no"
+    if "metrics" in ways:
+        return "[the metrics key](#metrics)"
     return "[the admin key](#admin)" if "admin" in ways else "yes"
 
 

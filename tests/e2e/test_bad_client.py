@@ -316,7 +316,7 @@ class TestKeys:
         "value",
         [None, "", "Bearer", "Bearer ", "Bearer wrong", "Basic a2V5", KEYS["all"], f"Bearer {KEYS['all']}x"],
     )
-    @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/models", "/metrics", "/nowhere"])
+    @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/models", "/openapi.json", "/nowhere"])
     def test_none_or_unknown(self, keyed: Running, chaos: Chaos, value: str | None, path: str) -> None:
         headers = {} if value is None else {"authorization": value}
         refused(send(keyed, chat("chat"), path=path, headers=headers), 401, "invalid_api_key")

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from holdfast.ledger.writer import Store
 
 CALLER = "key-canary-of-bea"
+SCRAPER = "key-canary-of-the-scraper"
 DAY_NS = 86_400 * 10**9
 NEVER = 2**62
 DEAD_KEY = """INSERT INTO idempotency (tenant, key, run_id, owner, fingerprint, since_ns, ttl_ns)
@@ -351,6 +352,7 @@ def gateway(written: Base, chaos: Chaos, tmp_path_factory: pytest.TempPathFactor
         chaos.base_url,
         tmp_path_factory.mktemp("unused") / "ledger.db",
         models=["good", "flaky", "down", "slow"],
+        gateway={"metrics_key": SCRAPER},
         keys={"ann": {"sha256": hashlib.sha256(CALLER.encode()).hexdigest()}},
         retry={"max_retries": 1, "base_s": 0.001, "max_s": 0.001},
         routes={"both": {"targets": ["one/down", "two/good"]}},
@@ -391,7 +393,7 @@ class TestBesideAGateway:
             "--gateway",
             gateway.base_url,
             "--gateway-key",
-            CALLER,
+            SCRAPER,
         )
         found = {each["check"]: each for each in told["findings"]}
         assert {name for name, each in found.items() if each["standing"] not in ("ok", "unsure")} == set()
@@ -413,7 +415,7 @@ class TestBesideAGateway:
                 *place(written),
                 "--gateway",
                 f"127.0.0.1:{gateway.port}",
-                env={"HOLDFAST_KEY": CALLER},
+                env={"HOLDFAST_METRICS_KEY": SCRAPER},
             )
             asking.cancel()
             return done
@@ -427,7 +429,8 @@ class TestBesideAGateway:
         at = ("ledger", "verify", *place(written), "--gateway")
         for url, key, said in (
             (gateway.base_url, ("--gateway-key", "key-canary-of-eve"), "401"),
-            (gateway.base_url, (), "asks for a caller's key: HOLDFAST_KEY, or --gateway-key"),
+            (gateway.base_url, ("--gateway-key", CALLER), "callers' keys don't open /metrics"),
+            (gateway.base_url, (), "asks for its metrics key (gateway.metrics_key)"),
             ("http://127.0.0.1:1", (), "no gateway answers"),
             ("nowhere at all", (), "no URL"),
         ):

@@ -102,9 +102,7 @@ def admin(running: Running, method: str, path: str, headers: dict[str, str] | No
 
 
 def scraped(running: Running) -> Counter[tuple[str, ...]]:
-    return samples(
-        asyncio.run(ask(running.port, method="GET", path="/metrics", headers=by("ann"))).body.decode()
-    )
+    return samples(asyncio.run(ask(running.port, method="GET", path="/metrics", headers=ADMIN)).body.decode())
 
 
 def series(seen: Counter[tuple[str, ...]], name: str) -> dict[tuple[str, ...], float]:
@@ -221,7 +219,7 @@ class TestMetrics:
             before = len(await asyncio.to_thread(scraped, gateway))
             for first in range(0, 500, 25):
                 await asyncio.gather(*(one(gateway.port, n) for n in range(first, first + 25)))
-            text = (await ask(gateway.port, method="GET", path="/metrics", headers=by("ann"))).body.decode()
+            text = (await ask(gateway.port, method="GET", path="/metrics", headers=ADMIN)).body.decode()
             assert "chosen" not in text
             assert len(samples(text)) == before, "not one series more"
 

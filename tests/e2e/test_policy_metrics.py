@@ -27,6 +27,7 @@ SCRIPTS = {
     "busy": "529",
 }
 KEYS = {"ann": "key-of-ann", "bob": "key-of-bob"}
+SCRAPER = "key-of-the-scraper"
 LIMIT = "holdfast_places_limit", "provider=one"
 BREAKER = {"failure_threshold": 4, "min_requests": 4, "open_s": 500, "jitter": 0}
 
@@ -44,7 +45,7 @@ def gateway(chaos: Chaos, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     document = document_of(
         chaos.base_url,
         tmp_path_factory.mktemp("policy-metrics") / "ledger.db",
-        gateway={"rate": {"requests": 50, "window_s": 3600}},
+        gateway={"metrics_key": SCRAPER, "rate": {"requests": 50, "window_s": 3600}},
         breaker=BREAKER,
         retry={"max_retries": 2, "base_s": 0.01, "max_s": 0.02, "budget_ratio": 0, "budget_floor_per_s": 0.5},
         bulkhead={"max_concurrent": 2, "max_queue": 1, "max_wait_s": 30},
@@ -67,7 +68,7 @@ def post(running: Running, model: str, key: str = "ann", **headers: str) -> Answ
 
 
 def scrape(running: Running) -> Counter[tuple[str, ...]]:
-    answer = asyncio.run(ask(running.port, method="GET", path="/metrics", headers={"x-api-key": KEYS["ann"]}))
+    answer = asyncio.run(ask(running.port, method="GET", path="/metrics", headers={"x-api-key": SCRAPER}))
     assert answer.status == 200
     return samples(answer.body.decode())
 

@@ -66,9 +66,11 @@ class GatewayAdmin:
         return self._ask("GET", f"admin/{what}?{urlencode(given)}" if given else f"admin/{what}", None)
 
     def metrics(self) -> str:
-        """What ``GET /metrics`` says, in Prometheus' text format; for it the key is a caller's. Raises
-        :class:`RemoteError`."""
-        wanted = "a caller's key: HOLDFAST_KEY, or --gateway-key"
+        """What ``GET /metrics`` says, in Prometheus' text format; for it the key may be its
+        ``gateway.metrics_key``. Raises :class:`RemoteError`."""
+        wanted = (
+            "its metrics key (gateway.metrics_key), or an admin key: HOLDFAST_METRICS_KEY, or --gateway-key"
+        )
         return self._ask("GET", "metrics", None, wanted=wanted).decode("utf-8", "replace")
 
     def change(self, method: str, what: str, body: bytes | None = None) -> bytes:

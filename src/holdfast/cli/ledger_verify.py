@@ -39,8 +39,8 @@ GatewayKey = Annotated[
     str | None,
     typer.Option(
         metavar="KEY",
-        envvar="HOLDFAST_KEY",
-        help="A caller's key, which /metrics needs where callers have keys. Other users of this machine can see arguments: "
+        envvar=["HOLDFAST_METRICS_KEY", "HOLDFAST_ADMIN_KEY"],
+        help="What opens /metrics: gateway.metrics_key, or an admin key. Other users of this machine can see arguments: "
         "better the variable.",
     ),
 ]

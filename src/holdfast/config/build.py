@@ -91,17 +91,33 @@ def _check_names(source: Source, section: str, form: re.Pattern[str]) -> None:
         seen[fold(name)] = name
 
 
+def _gateways_own(source: Source) -> dict[bytes, str]:
+    """Names of the keys that aren't callers', by their hashes."""
+    gateway = source.doc.gateway
+    ours: dict[bytes, str] = {}
+    for name, key in (("admin_key", gateway.admin_key), ("metrics_key", gateway.metrics_key)):
+        if key is None:
+            continue
+        digest = sha256(key.reveal().encode()).digest()
+        if digest in ours:
+            source.wrong(
+                ("gateway", name),
+                f"is the same as gateway.{ours[digest]}, which opens more: make another one",
+            )
+        ours[digest] = name
+    return ours
+
+
 def _keys(source: Source, routes: Mapping[str, Route]) -> dict[str, Key]:
     made: dict[str, Key] = {}
     owners: dict[bytes, str] = {}
-    admin_key = source.doc.gateway.admin_key
-    admin = None if admin_key is None else sha256(admin_key.reveal().encode()).digest()
+    ours = _gateways_own(source)
     for name, table in source.doc.keys.items():
         if table.sha256 in owners:
             source.wrong(("keys", name, "sha256"), f"is the same as that of {owners[table.sha256]}")
         owners[table.sha256] = name
-        if table.sha256 == admin:
-            source.wrong(("keys", name, "sha256"), "is that of gateway.admin_key, which opens /admin alone")
+        if (own := ours.get(table.sha256)) is not None:
+            source.wrong(("keys", name, "sha256"), f"is that of gateway.{own}, which asks no models")
         allowed = _allowed_routes(source, name, table, routes)
         if allowed is not None and not allowed and not table.models and not table.routes:
             source.wrong(

@@ -95,6 +95,7 @@ class Gateway(_Table):
     workers: f.Workers = 1
     """Processes that serve the one address."""
     admin_key: f.SecretText | None = None
+    metrics_key: f.SecretText | None = None
     master_key: f.SecretText | None = None
     """Opens tenants' own keys that are kept in the ledger's database. Several with commas between: the first one seals."""
     master_key_file: f.Text | None = None

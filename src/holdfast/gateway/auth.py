@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from holdfast.config import Key
     from holdfast.gateway.keyring import Keyring
 
-__all__ = ["AdminKeeper", "Gatekeeper"]
+__all__ = ["AdminKeeper", "Gatekeeper", "MetricsKeeper"]
 
 
 class Gatekeeper:
@@ -85,6 +85,42 @@ class AdminKeeper:
         )
 
 
+class MetricsKeeper:
+    """Checks each request to ``/metrics``, which counts what all callers together do: no caller's key opens it.
+
+    Args:
+        ring: all keys. With neither a metrics key nor an admin's it is open where callers need no keys.
+    """
+
+    __slots__ = ("_ring",)
+
+    def __init__(self, ring: Keyring) -> None:
+        self._ring = ring
+
+    def admit(self, headers: Mapping[bytes, bytes]) -> None:
+        """Returns where the request may be answered.
+
+        Raises:
+            Unauthenticated: a key is needed, and none came, or another one.
+            Forbidden: there is none that would open it and callers need keys, or the request may come from a web page.
+        """
+        if self._ring.metrics_needs_key:
+            token = _own_token(headers)
+            if not token:
+                raise Unauthenticated(
+                    "the metrics key is needed: send gateway.metrics_key, or an admin key, as `Authorization: Bearer <key>` "
+                    "or `x-api-key`"
+                )
+            self._ring.metrics(token)
+        elif self._ring.open:
+            _check_local(headers)
+        else:
+            raise Forbidden(
+                "/metrics counts what all callers do, so no caller's key opens it: set gateway.metrics_key, or make an "
+                "admin key with 'holdfast keys create NAME --admin'"
+            )
+
+
 _KEY_HEADERS: Final = (b"x-api-key", b"x-goog-api-key", b"api-key")
 """Anthropic's, Google's and Azure's."""
 
@@ -103,13 +139,18 @@ def _token(headers: Mapping[bytes, bytes], query: bytes) -> bytes:
 
 
 def _admin_token(headers: Mapping[bytes, bytes]) -> bytes:
-    token = _bearer(headers) or headers.get(b"x-api-key", b"").strip()
+    token = _own_token(headers)
     if not token:
         raise Unauthenticated(
             "the admin key is needed: send gateway.admin_key, or one that 'holdfast keys create --admin' made, as "
             "`Authorization: Bearer <key>` or `x-api-key`"
         )
     return token
+
+
+def _own_token(headers: Mapping[bytes, bytes]) -> bytes:
+    """A key that no SDK sends."""
+    return _bearer(headers) or headers.get(b"x-api-key", b"").strip()
 
 
 def _bearer(headers: Mapping[bytes, bytes]) -> bytes:

@@ -38,8 +38,9 @@ class Brought:
 
     def __init__(self, config: Config) -> None:
         self._ours = {key.sha256 for key in config.keys.values()}
-        if config.gateway.admin_key is not None:
-            self._ours.add(sha256(config.gateway.admin_key.reveal().encode()).digest())
+        for key in (config.gateway.admin_key, config.gateway.metrics_key):
+            if key is not None:
+                self._ours.add(sha256(key.reveal().encode()).digest())
 
     def of(self, headers: Mapping[bytes, bytes], query: bytes, *, needed: bool) -> dict[str, Secret]:
         """By the way each travelled (:data:`holdfast.engine.endpoint.AUTH`).

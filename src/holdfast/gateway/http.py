@@ -16,7 +16,7 @@ from holdfast.errors import Abandoned, Draining, Forbidden, HoldfastError, Metho
 from holdfast.gateway.admin import PATHS as ADMIN
 from holdfast.gateway.admin import Admin, is_admin
 from holdfast.gateway.asgi import Request, respond
-from holdfast.gateway.auth import Gatekeeper
+from holdfast.gateway.auth import Gatekeeper, MetricsKeeper
 from holdfast.gateway.budget_headers import log_warning
 from holdfast.gateway.dependencies import dependencies_of
 from holdfast.gateway.door import Door, Running, respond_error
@@ -44,6 +44,7 @@ __all__ = ["Gateway"]
 
 _log = structlog.get_logger("holdfast.gateway")
 
+_METRICS = "/metrics"
 _ONE_MODEL = tuple(f"{path}/" for path in MODELS)
 
 
@@ -76,6 +77,7 @@ class Gateway:
         self._metrics.show_dependencies(self.dependencies)
         self._admin = Admin(app, self.ring, self.reloader, lambda: self.key_watch)
         self._gatekeeper = Gatekeeper(self.ring)
+        self._metrics_keeper = MetricsKeeper(self.ring)
         self._running: set[Running] = set()
         self.key_watch: KeyWatch | None = None
         """Where other processes change keys as well: :meth:`start` begins it."""
@@ -90,7 +92,6 @@ class Gateway:
         }
         self._gets: dict[str, Callable[[Request, Key | None], Awaitable[None]]] = {
             **dict.fromkeys(MODELS, self._models),
-            "/metrics": self._show_metrics,
             "/openapi.json": self._show_openapi,
         }
 
@@ -177,6 +178,11 @@ class Gateway:
         if is_admin(request.path):  # while it drains, too: that is when one looks
             await self._admin.serve(request)
             return
+        if request.path == _METRICS:  # so, too: what a last scrape misses is counted nowhere
+            self._metrics_keeper.admit(request.headers)
+            _check_method(request, "GET")
+            await respond(request, 200, await self._metrics.scrape(), content_type=CONTENT_TYPE)
+            return
         door = (
             self._door
         )  # of the configuration that counts now; everything up to its first wait belongs to that one
@@ -188,7 +194,7 @@ class Gateway:
         if place is None and get is None and request.path.startswith(_ONE_MODEL):
             get = self._model
         if place is None and get is None:
-            near = nearest(request.path, [*POSTS, *self._gets, *self._open, *ADMIN])
+            near = nearest(request.path, [*POSTS, *self._gets, *self._open, _METRICS, *ADMIN])
             hint = f"; did you mean {near[0]}?" if near else ""
             raise NotFound(f"there is no {request.method} {request.path} here{hint}")  # one place counts
         _check_method(request, "POST" if place is not None else "GET")
@@ -220,9 +226,6 @@ class Gateway:
     async def _greet(self, request: Request) -> None:
         """Some clients knock at the door before they come in."""
         await respond(request, 200, msgspec.json.encode({"name": "holdfast", "version": __version__}))
-
-    async def _show_metrics(self, request: Request, key: Key | None) -> None:  # noqa: ARG002  # same shape as its siblings
-        await respond(request, 200, await self._metrics.scrape(), content_type=CONTENT_TYPE)
 
     async def _show_openapi(self, request: Request, key: Key | None) -> None:  # noqa: ARG002  # same shape as its siblings
         await respond(request, 200, self._openapi)

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from holdfast.ledger.keys import KeyStore, StoredKey
     from holdfast.money.rules import BudgetRule
     from holdfast.resilience.rate_meter import RateLimitSettings
+    from holdfast.secret import Secret
 
 __all__ = ["Keyring", "limit_budgets", "limit_rates"]
 
@@ -89,8 +90,8 @@ class Keyring:
         """Other keys in the file from now on; the stored ones stay. :meth:`check` first."""
         self._config = config
         self._file = {key.sha256: key for key in config.keys.values()}
-        admin_key = config.gateway.admin_key
-        self._file_admin = None if admin_key is None else digest(admin_key.reveal().encode())
+        self._file_admin = _digest_of(config.gateway.admin_key)
+        self._file_metrics = _digest_of(config.gateway.metrics_key)
         self._local_only = config.open  # asked for each request, and an address takes a while to read
         kinds = {key.kind for key in self._stored.values()}
         self._any_caller = bool(config.keys) or "caller" in kinds
@@ -133,6 +134,10 @@ class Keyring:
     def admin_needs_key(self) -> bool:
         return self._any_admin
 
+    @property
+    def metrics_needs_key(self) -> bool:
+        return self._any_admin or self._file_metrics is not None
+
     def caller(self, token: bytes) -> Key:
         """
         Raises:
@@ -164,6 +169,21 @@ class Keyring:
         if held is None or held.stored.kind != "admin":
             raise Unauthenticated("this is not the admin key; callers' keys don't open /admin")
         return self._living(sha256, token).stored.name
+
+    def metrics(self, token: bytes) -> None:
+        """Whether ``/metrics`` is shown to who has this one: the metrics key, or an admin's.
+
+        Raises:
+            Unauthenticated: nobody's key, one that is over, or a caller's.
+        """
+        if self._file_metrics is not None and hmac.compare_digest(digest(token), self._file_metrics):
+            return
+        try:
+            self.admin(token)
+        except Unauthenticated:
+            raise Unauthenticated(
+                "this is neither the metrics key nor an admin's; callers' keys don't open /metrics"
+            ) from None
 
     # what there is
 
@@ -309,6 +329,10 @@ class Keyring:
     def _tell(self) -> None:
         for changed in self._watchers:
             changed()
+
+
+def _digest_of(key: Secret | None) -> bytes | None:
+    return None if key is None else digest(key.reveal().encode())
 
 
 def _limits_of(key: StoredKey) -> tuple[object, ...]:

@@ -66,6 +66,7 @@ def openapi(version: str) -> dict[str, Any]:
                 "get": {
                     "operationId": "metrics",
                     "summary": "Prometheus metrics",
+                    "security": [{}, {"metrics": []}, {"metrics-x-api-key": []}],
                     "responses": {
                         "200": {
                             "description": "The text format.",
@@ -104,6 +105,12 @@ def openapi(version: str) -> dict[str, Any]:
                     "description": "`gateway.admin_key`, or an admin key that was made.",
                 },
                 "admin-x-api-key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+                "metrics": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "`gateway.metrics_key`, or what opens `/admin`.",
+                },
+                "metrics-x-api-key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
             },
             "responses": {
                 "Error": {

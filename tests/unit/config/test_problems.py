@@ -175,6 +175,8 @@ CASES = [
     (WALL + CHAT + 'drop = ["image.detial"]\n', "routes.chat.drop[0]: is no field that can be dropped; did you mean image.detail?"),
     (WALL + "[timeouts]\ntotal_s = 1e-999\n", "timeouts.total_s: must be a number of seconds above 0"),
     # keys, host, ledger, prices
+    (f'[gateway]\nmetrics_key = "k"\n[keys.a]\nsha256 = "{sha256(b"k").hexdigest()}"\n', "keys.a.sha256: is that of gateway.metrics_key"),
+    ('[gateway]\nadmin_key = "k"\nmetrics_key = "k"\n', "gateway.metrics_key: is the same as gateway.admin_key"),
     (f'[gateway]\nadmin_key = "k"\n[keys.a]\nsha256 = "{sha256(b"k").hexdigest()}"\n', "keys.a.sha256: is that of gateway.admin_key"),
     (f'[keys.a]\nsha256 = "{SHA}"\nteam = "a team"\n', "keys.a.team: must be 1 to 64 letters, digits"),
     (f'[keys.a]\nsha256 = "{SHA}"\ntags = {{ env = 1 }}\n', "keys.a.tags: must have names and values of"),

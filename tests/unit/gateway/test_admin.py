@@ -267,7 +267,57 @@ def test_who_may_look(config, headers, status, path):
 def test_the_admin_key_is_no_callers_key():
     config = KEYED + WITH_ADMIN
     assert ask("GET", "/v1/models", ADMIN, config).status == 401
-    assert ask("GET", "/metrics", ADMIN, config).status == 401
+
+
+SCRAPER = {"authorization": "Bearer met-canary"}
+WITH_METRICS = '[gateway]\nmetrics_key = "met-canary"\n'
+WITH_BOTH = '[gateway]\nadmin_key = "adm-canary"\nmetrics_key = "met-canary"\n'
+
+
+@pytest.mark.parametrize(
+    ("config", "headers", "status"),
+    [
+        ("", {}, 200),
+        ("", {"host": "evil.example"}, 403),
+        ("", {"origin": "https://evil.example"}, 403),
+        (KEYED, {}, 403),
+        (KEYED, TEAM, 403),
+        (WITH_METRICS, {}, 401),
+        (WITH_METRICS, SCRAPER, 200),
+        (WITH_METRICS, {"x-api-key": "met-canary"}, 200),
+        (WITH_ADMIN, {}, 401),
+        (WITH_ADMIN, ADMIN, 200),
+        (KEYED + WITH_METRICS, TEAM, 401),
+        (KEYED + WITH_METRICS, {**SCRAPER, "host": "gateway.example"}, 200),
+        (KEYED + WITH_ADMIN, TEAM, 401),
+        (KEYED + WITH_ADMIN, SCRAPER, 401),
+        (KEYED + WITH_ADMIN, ADMIN, 200),
+        (KEYED + WITH_BOTH, TEAM, 401),
+        (KEYED + WITH_BOTH, SCRAPER, 200),
+        (KEYED + WITH_BOTH, ADMIN, 200),
+    ],
+)
+def test_who_may_scrape(config, headers, status):
+    """What all callers do together is no caller's to know."""
+    said = ask("GET", "/metrics", headers, config)
+    assert said.status == status
+    assert (b"holdfast_requests_total" in said.body) == (status == 200)
+    if status == 403 and config:
+        assert "gateway.metrics_key" in said.error["message"]
+    assert b"canary" not in said.body
+
+
+def test_the_metrics_key_opens_nothing_else():
+    config = KEYED + WITH_BOTH
+    assert ask("GET", "/v1/models", SCRAPER, config).status == 401
+    for path in ("/admin/targets", "/admin/keys", "/admin/budgets", "/openapi.json"):
+        assert ask("GET", path, SCRAPER, config).status == 401
+
+
+def test_who_may_not_scrape_learns_no_method():
+    assert ask("POST", "/metrics", TEAM, KEYED + WITH_METRICS).status == 401
+    assert ask("POST", "/metrics", SCRAPER, KEYED + WITH_METRICS).status == 405
+    assert ask("HEAD", "/metrics", SCRAPER, KEYED + WITH_METRICS).status == 200
 
 
 def test_what_is_here_is_told_only_to_who_may_know():
@@ -326,7 +376,8 @@ def test_head_is_answered_too():
 def test_it_is_still_told_while_it_drains():
     async def main(door: Door) -> None:
         door.gateway.drain()
-        assert (await door.ask("GET", "/metrics")).status == 503
+        assert (await door.ask("GET", "/v1/models")).status == 503
         assert (await door.ask("GET", "/admin/targets")).status == 200
+        assert (await door.ask("GET", "/metrics")).status == 200
 
     run(main)

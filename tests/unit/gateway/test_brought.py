@@ -10,7 +10,13 @@ from holdfast.config import parse
 from holdfast.gateway.brought import Brought
 
 OURS = hashlib.sha256(b"file-secret").hexdigest()
-CONFIG = parse({"keys": {"alice": {"sha256": OURS}}, "gateway": {"admin_key": "adm-secret"}}, {})
+CONFIG = parse(
+    {
+        "keys": {"alice": {"sha256": OURS}},
+        "gateway": {"admin_key": "adm-secret", "metrics_key": "met-secret"},
+    },
+    {},
+)
 BROUGHT = Brought(CONFIG)
 
 
@@ -47,6 +53,7 @@ OURS_OR_NONE = [
     "hf_admin_0",
     "file-secret",
     "adm-secret",
+    "met-secret",
     "é",
     "a\tb",
     "x" * 4097,

@@ -246,7 +246,7 @@ def test_what_is_served_is_listed():
     async def main(clock: VirtualClock) -> None:
         door = await Door.open(clock)
         listed = {path for path, _ in OPERATIONS if "{" not in path and not _is_managed(path)}
-        assert {*door.gateway._open, *door.gateway._gets, *POSTS, *ADMIN} == listed
+        assert {*door.gateway._open, *door.gateway._gets, *POSTS, *ADMIN, "/metrics"} == listed
         assert (await door.ask("GET", "/openapi.json")).json == DOCUMENT
 
     run_virtual(main)
