@@ -7,6 +7,7 @@ from tests.mutants.mutant import Mutant
 __all__ = ["MUTANTS"]
 
 _CHAIN = "tests/unit/engine/test_chain.py"
+_SLOW = "tests/simulation/test_slow_ledger.py"
 _HEDGE = "tests/simulation/test_hedging.py"
 _KEYS = "tests/e2e/test_idempotency.py"
 _RATES = "tests/e2e/test_rates.py"
@@ -42,6 +43,21 @@ MUTANTS = [
     Mutant("DL1: an attempt starts after the deadline", "engine/exchange.py",
            "if engine.clock.monotonic() >= self._deadline:  # the pause,", "if False:  # the pause,",
            "tests/simulation/test_seams.py::test_a_wait_for_a_place_that_takes_all_the_time_sends_nothing"),
+    Mutant("DL1: who waits for its intent waits past the deadline", "engine/exchange.py",
+           "            with Limit(timers(), self._deadline):\n                await self._begin_intent(intent)\n",
+           "            with Limit(timers(), 1e9):\n                await self._begin_intent(intent)\n",
+           f"{_SLOW}::test_who_waits_for_its_intent_is_told_in_time"),
+    Mutant("DL1: an intent that wasn't durable in time is left open", "engine/exchange.py",
+           '            self._settle("failed", late, status=late.status)\n', "",
+           f"{_SLOW}::test_who_waits_for_its_intent_is_told_in_time"),
+    Mutant("DL1: who waits for a lease waits past the deadline", "engine/exchange.py",
+           "            with Limit(timers(), self._deadline):\n                bound = await",
+           "            with Limit(timers(), 1e9):\n                bound = await",
+           f"{_SLOW}::test_who_waits_for_a_lease_is_told_in_time"),
+    Mutant("DL1: a fallback waits for its bound past the deadline", "engine/exchange.py",
+           "            with Limit(timers(), self._deadline):\n                return await self._covered",
+           "            with Limit(timers(), 1e9):\n                return await self._covered",
+           f"{_SLOW}::test_who_waits_for_a_fallbacks_bound_is_told_in_time"),
     Mutant("ID1: each caller has a run of its own", "engine/idempotency.py",
            "        if run is None or run.in_vain:\n", "        if True:\n",
            f"{_KEYS}::test_a_hundred_at_once_are_one_run[slow-plain]"),

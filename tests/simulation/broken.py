@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -76,7 +75,7 @@ class _CallsItDone(Exchange):
 class _HasNoDeadline(Exchange):
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
-        self._deadline = self._chain._deadline = math.inf
+        self._deadline = self._chain._deadline = 1e12
 
 
 class _IsDeaf(Exchange):

@@ -275,6 +275,8 @@ class OneRecord(Monitor):
         self._accepted: set[str] = set()
         self._given_up: dict[int, bool] = {}
         """Settled by recovery; and whether nobody will end it any more."""
+        self._too_late = 0
+        """Ended at their deadline, while their intent was on its way."""
 
     def on_accepted(self, event: Accepted) -> None:
         if event.id in self._accepted:
@@ -301,6 +303,7 @@ class OneRecord(Monitor):
             self.tally["unknown"] -= 1
         if not dead:
             self.tally[event.state] += 1
+        self._too_late += event.label == "no_time_left"
         if story.accepted_at is None:
             self.fail(event.at, event.n, "an end without an intent")
         if story.ended is not event:
@@ -328,15 +331,16 @@ class OneRecord(Monitor):
     def compare(self, at: float, counts: Counts, *, unwritten: int) -> None:
         """With the ledger's own counts.
 
-        ``unwritten``: ends that it ignored, because their client had left while the intent was on its way.
+        ``unwritten``: ends that it ignored, because their client had left while the intent was on its way, or its time was
+        over.
         """
         tally = self.tally
         ended = tally["ok"] + tally["failed"] + tally["cancelled"] + tally["unknown"]
         mine = (
             tally["accepted"] - unwritten,
             tally["ok"],
-            tally["failed"],
-            tally["cancelled"] - unwritten,
+            tally["failed"] - self._too_late,
+            tally["cancelled"] - (unwritten - self._too_late),
             tally["unknown"],
             tally["accepted"] - ended,
         )

@@ -45,6 +45,7 @@ __all__ = [
 ]
 
 _EPSILON: Final = 1e-6
+_MOST_AGAIN = 100
 _TIMER_S: Final = 0.011
 """How late a limit may ring, and a rounding."""
 _COARSE: Final = 63 / 64
@@ -192,7 +193,8 @@ class Breakers(PolicyMonitor):
 
     def _waited(self, circuit: _Circuit, event: Turned) -> None:
         settings = self.settings
-        full_s = settings["open_s"] * settings["open_multiplier"] ** circuit.reopened
+        again = min(circuit.reopened, _MOST_AGAIN)  # in an outage of days a float would be too small for it
+        full_s = settings["open_s"] * settings["open_multiplier"] ** again
         least_s = min(full_s, settings["max_open_s"]) * (1 - settings["jitter"])
         if event.at - circuit.since < least_s - _EPSILON:
             what = f"{event.target} was open for {event.at - circuit.since:.3f} s, and {least_s:.3f} are the least"

@@ -65,7 +65,7 @@ class Story:
     """Targets that timed out without a byte."""
     not_before: dict[str, float] = field(default_factory=dict)
     out_of_time: bool = False
-    """A gate let it through so late that nothing could begin."""
+    """A gate let it through so late that nothing could begin, or its budgets did."""
     permits: dict[int, str] = field(default_factory=dict)
     last_act_at: float = 0.0
     """When something of it last came to an end: an attempt, or a wait at a gate."""
@@ -132,6 +132,7 @@ class Stories:
     def on_turned_away(self, event: TurnedAway) -> None:
         story = self.by_n[event.n]
         story.refusals.append(event)
+        story.out_of_time |= event.label == "no_time_left"
         story.tried[event.target] += 1
         story.last_act_at = event.at
 

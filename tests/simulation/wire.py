@@ -270,7 +270,8 @@ class Wired:
         have = self.plan.policies
         waits = [_SETTLING_S]
         if "breaker" in have:
-            waits.append(have["breaker"]["max_open_s"])
+            # One that remembers old failures may open once more by them, when a success completes its numbers.
+            waits.append(have["breaker"]["window_s"] + have["breaker"]["max_open_s"])
         waits += [have[name]["window_s"] for name in ("rate", "caller_rate", "budget") if name in have]
         # What a provider said of its own limit is believed until then, once it is read.
         waits += [1.5 * each.retry_after_s for each in self.plan.providers if each.signals]
@@ -390,10 +391,21 @@ def _watched(kind: type[Exchange], wired: Wired, trace: Trace) -> type[Exchange]
             try:
                 return await super()._cover(step, body_bytes)
             except Exception as error:
-                if isinstance(why := error.__cause__, HoldfastError):
-                    n, now = wired.numbers[self.call.id], wired.clock.monotonic()
-                    trace.tell(TurnedAway(now, n, step.target.provider, why.label, why.retry_after_s))
+                self._tell(step, error.__cause__)
                 raise
+
+        async def _let_in(self, step: Step, *more: Any, **options: Any) -> Any:
+            try:
+                return await super()._let_in(step, *more, **options)
+            except Exception as error:
+                if wired.engine.gate is None:  # else that tells
+                    self._tell(step, error.__cause__)
+                raise
+
+        def _tell(self, step: Step, why: BaseException | None) -> None:
+            if isinstance(why, HoldfastError):
+                n, now = wired.numbers[self.call.id], wired.clock.monotonic()
+                trace.tell(TurnedAway(now, n, step.target.provider, why.label, why.retry_after_s))
 
     return Watched
 

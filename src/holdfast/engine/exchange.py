@@ -29,6 +29,7 @@ from holdfast.errors import (
 )
 from holdfast.ledger.entry import End
 from holdfast.money.cost import format_usd
+from holdfast.resilience.timeout import Limit, timers
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -223,8 +224,8 @@ class Exchange:
         """Writes the intent, then tries the targets until one has content.
 
         Raises:
-            Rejected: it was not admitted, a budget has no room for it, or the intent could not be made durable; nothing
-                was sent.
+            Rejected: it was not admitted, a budget has no room for it, or the intent could not be made durable, or not in
+                time; nothing was sent.
             ProviderError: the caller's own fault, as the provider said it, or our key was refused.
             TargetsFailed: every target was tried.
         """
@@ -234,7 +235,11 @@ class Exchange:
         try:
             if failpoints.armed:
                 failpoints.hit("intent.admitted")
-            bound = await self._set_aside()
+            with Limit(timers(), self._deadline):
+                bound = await self._set_aside()
+        except TimeoutError:
+            self._never_was()
+            raise _late("to set aside what it may cost") from None
         except BaseException as error:
             self._never_was(error)
             raise
@@ -242,10 +247,17 @@ class Exchange:
         try:
             if failpoints.armed:
                 failpoints.hit("intent.reserved")
-            await self._begin_intent(intent)
+            with Limit(timers(), self._deadline):
+                await self._begin_intent(intent)
         except HoldfastError:
             self._never_was()
             raise
+        except TimeoutError:  # as below
+            late = _late("to write down that it began")
+            self._accepted = True
+            self._engine.observer.accepted(intent)
+            self._settle("failed", late, status=late.status)
+            raise late from None
         except BaseException:  # cancelled while waiting: it may have been written
             self._accepted = True
             self._engine.observer.accepted(intent)
@@ -349,20 +361,18 @@ class Exchange:
         """Sets aside what an attempt may cost.
 
         Raises:
-            _NotThere: there is no room for it, and the chain knows.
+            _NotThere: there is no room for it, or no time, and the chain knows.
         """
-        purse, target = self._purse, step.target
+        purse = self._purse
         if purse is None:
             return 0
         try:
-            self._bounds.check_price(target, limited=purse.hard_usd)
-            now_ns = self._engine.clock.wall_ns()
-            try:
-                return await purse.cover(self._bounds.of(target, body_bytes, now_ns).amount)
-            except BudgetExceeded:
-                if not await self._bounds.count(target, self._asked.neutral):
-                    raise
-                return await purse.cover(self._bounds.of(target, body_bytes, now_ns).amount)
+            with Limit(timers(), self._deadline):
+                return await self._covered(purse, step.target, body_bytes)
+        except TimeoutError:
+            late = _late(f"to ask {step.target}")
+            self._chain.turned_away(step, late)
+            raise _NotThere from late
         except (BudgetExceeded, CostBreakerOpen) as error:
             # A hedge that nobody can pay isn't sent; any other attempt is the last one.
             self._chain.turned_away(step, error)
@@ -372,6 +382,16 @@ class Exchange:
         except HoldfastError as error:
             self._chain.turned_away(step, error)
             raise _NotThere from error
+
+    async def _covered(self, purse: Purse, target: Target, body_bytes: int) -> int:
+        self._bounds.check_price(target, limited=purse.hard_usd)
+        now_ns = self._engine.clock.wall_ns()
+        try:
+            return await purse.cover(self._bounds.of(target, body_bytes, now_ns).amount)
+        except BudgetExceeded:
+            if not await self._bounds.count(target, self._asked.neutral):
+                raise
+            return await purse.cover(self._bounds.of(target, body_bytes, now_ns).amount)
 
     def _limit_output(self, tokens: int) -> None:
         call = self.call
@@ -518,11 +538,11 @@ class Exchange:
                 chain.turned_away(step, error)
                 raise _NotThere from error
         if engine.clock.monotonic() >= self._deadline:  # the pause, or the wait, was longer than meant
-            late = NoTimeLeft(f"no time was left to ask {target}")
+            late = _late(f"to ask {target}")
             if permit is not None:
                 permit.leave(late, None)
             chain.turned_away(step, late)
-            raise _NotThere
+            raise _NotThere from late
         # While this one waited, the other of a hedged pair met the caller's own fault; or the request was settled, and what
         # is sent now would be on no record.
         if chain.fatal is not None or self._settled:
@@ -809,3 +829,7 @@ class Exchange:
         if self._ticket is not None:
             self._ticket.settle(end)
         engine.observer.ended(self._intent, end)
+
+
+def _late(what: str) -> NoTimeLeft:
+    return NoTimeLeft(f"no time was left {what}")

@@ -45,7 +45,19 @@ _PROCESS: ContextVar[Process | None] = ContextVar("process", default=None)
 
 
 class _Ready(_Shuffled):
-    """What is ready, but for what belongs to somebody who stands still."""
+    """What is ready, but for what belongs to somebody who stands still.
+
+    Args:
+        gone: what is taken where nothing is left: asyncio counts a turn's callbacks before it begins, and one of them may
+            have put others aside.
+    """
+
+    def __init__(self, rng: random.Random, gone: asyncio.Handle) -> None:
+        super().__init__(rng)
+        self._gone = gone
+
+    def popleft(self) -> asyncio.Handle:
+        return super().popleft() if self else self._gone
 
     def append(self, handle: asyncio.Handle) -> None:
         process = handle._context.get(_PROCESS)  # asyncio's own name for where a callback runs
@@ -66,7 +78,10 @@ class ReplicaLoop(ShuffledLoop):
 
     def __init__(self, rng: random.Random) -> None:
         super().__init__(rng)
-        self._ready = self._shuffled = _Ready(rng)
+        gone = asyncio.Handle(_nothing, (), self)
+        gone.cancel()
+        self._ready = self._shuffled = _Ready(rng, gone)
+        self._still: set[Process] = set()
         self.outside = Context()
         """Belongs to no process."""
         self.network: Network | None = None
@@ -103,6 +118,7 @@ class ReplicaLoop(ShuffledLoop):
     def freeze(self, process: Process) -> None:
         """From now on it stands still."""
         process.still = True
+        self._still.add(process)
         kept = list(self._ready)
         self._ready.clear()
         for handle in kept:
@@ -111,8 +127,14 @@ class ReplicaLoop(ShuffledLoop):
     def thaw(self, process: Process) -> None:
         """It goes on with all that came meanwhile."""
         process.still = False
+        self._still.discard(process)
         parked, process.parked = process.parked, []
         self._ready.extend(parked)
+
+    def thaw_all(self) -> None:
+        """Where it is over: who stands still can't be cancelled either."""
+        for process in sorted(self._still, key=lambda process: process.name):
+            self.thaw(process)
 
 
 def run_replicas(
@@ -127,4 +149,11 @@ def run_replicas(
     with asyncio.Runner(loop_factory=lambda: ReplicaLoop(rng)) as runner:
         loop = runner.get_loop()
         assert isinstance(loop, ReplicaLoop)
-        return runner.run(main(loop, VirtualClock(loop)))
+        try:
+            return runner.run(main(loop, VirtualClock(loop)))
+        finally:
+            loop.thaw_all()
+
+
+def _nothing() -> None:
+    """Is never called."""
