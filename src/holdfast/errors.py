@@ -32,7 +32,7 @@
     │   ├── LedgerUnavailable 503   the intent could not be made durable
     │   ├── Draining         503    the process is shutting down
     │   ├── ConnectFailed    502    no connection, so nothing was sent
-    │   └── NoTimeLeft       504    an attempt could not have finished in time
+    │   └── NoTimeLeft       504    no time was left, to begin an attempt or for what it has to wait for
     ├── ProviderError               the provider answered, and said no
     │   ├── RequestRefused   4xx    the caller's own fault: passed on as it is
     │   │   ├── ContentRefused      content policy
