@@ -178,7 +178,7 @@ class Gateway:
         if is_admin(request.path):  # while it drains, too: that is when one looks
             await self._admin.serve(request)
             return
-        if request.path == _METRICS:  # so, too: what a last scrape misses is counted nowhere
+        if request.path == _METRICS:  # then, too: what the last scrape misses is seen by nobody
             self._metrics_keeper.admit(request.headers)
             _check_method(request, "GET")
             await respond(request, 200, await self._metrics.scrape(), content_type=CONTENT_TYPE)

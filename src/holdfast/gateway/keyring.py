@@ -171,7 +171,7 @@ class Keyring:
         return self._living(sha256, token).stored.name
 
     def metrics(self, token: bytes) -> None:
-        """Whether ``/metrics`` is shown to who has this one: the metrics key, or an admin's.
+        """Returns for a key that opens ``/metrics``: the metrics key, or an admin's.
 
         Raises:
             Unauthenticated: nobody's key, one that is over, or a caller's.
