@@ -39,8 +39,13 @@ def never_idle(monkeypatch):
 
 
 async def replica(url: str, *rules: BudgetRule, lease_s: float = NEVER_S) -> Replica:
+    """A process that listens. Who begins to gives back what is free: somebody may have called before."""
     ledger = await PostgresLedger.open(url, clock=SystemClock(), rng=random.Random(), lease_s=lease_s)
-    return Replica.over(ledger, PostgresAuthority(ledger), rules, ledger.clock)
+    made = Replica.over(ledger, PostgresAuthority(ledger), rules, ledger.clock)
+    async with asyncio.timeout(20):
+        while not made.leases.called_on:
+            await asyncio.sleep(0)
+    return made
 
 
 class World:
