@@ -303,7 +303,7 @@ class OneRecord(Monitor):
             self.tally["unknown"] -= 1
         if not dead:
             self.tally[event.state] += 1
-        self._too_late += event.label == "no_time_left"
+        self._too_late += event.label == "no_time_left" and story.accepted_at == event.at and not story.tried
         if story.accepted_at is None:
             self.fail(event.at, event.n, "an end without an intent")
         if story.ended is not event:
