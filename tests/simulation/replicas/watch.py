@@ -389,8 +389,9 @@ class Watch:
         """All has healed, and nothing is under way."""
         database = self._world.database
         for id_ in sorted(self._accepted):
-            # Who left while its intent was on its way doesn't know whether it came about.
-            if id_ not in database.requests and self._world.outcome.get(self._n_of[id_]) != "left":
+            # Who left while its intent was on its way, or whose time was over, doesn't know whether it came about.
+            unsure = self._world.outcome.get(self._n_of[id_]) in ("left", "no_time_left")
+            if id_ not in database.requests and not unsure:
                 self.broken("LE1", "it was accepted, and has no record", self._n_of[id_])
         expected: Counter[str] = Counter()
         for id_, record in database.requests.items():
