@@ -162,12 +162,15 @@ class Keyring:
         Raises:
             Unauthenticated: nobody's key, one that is over, or a caller's.
         """
+        return self._admins(token, "this is not the admin key; callers' keys don't open /admin")
+
+    def _admins(self, token: bytes, no: str) -> str:
         sha256 = digest(token)
         if self._file_admin is not None and hmac.compare_digest(sha256, self._file_admin):
             return _FILE_ADMIN
         held = None if sha256 in self._file else self._texts.get(sha256)
         if held is None or held.stored.kind != "admin":
-            raise Unauthenticated("this is not the admin key; callers' keys don't open /admin")
+            raise Unauthenticated(no)
         return self._living(sha256, token).stored.name
 
     def metrics(self, token: bytes) -> None:
@@ -178,12 +181,8 @@ class Keyring:
         """
         if self._file_metrics is not None and hmac.compare_digest(digest(token), self._file_metrics):
             return
-        try:
-            self.admin(token)
-        except Unauthenticated:
-            raise Unauthenticated(
-                "this is neither the metrics key nor an admin's; callers' keys don't open /metrics"
-            ) from None
+        no = "this is neither the metrics key nor an admin's; callers' keys don't open /metrics"
+        self._admins(token, no)
 
     # what there is
 

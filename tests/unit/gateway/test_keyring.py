@@ -96,6 +96,26 @@ def test_an_admin_key_asks_no_models_and_a_callers_opens_no_admin():
             ring.admin(text)
 
 
+def test_an_admin_key_opens_metrics_too_and_closes_it_to_others():
+    assert not Fixture().ring.metrics_needs_key
+    assert Fixture(gateway={"metrics_key": "m"}).ring.metrics_needs_key
+    ring = Fixture(ALICE, OPS, **KEYS).ring
+    assert ring.metrics_needs_key
+    ring.metrics(OPS_TEXT)
+    for text in (ALICE_TEXT, FILE_KEY, b"unknown", b""):
+        with pytest.raises(Unauthenticated, match="callers' keys don't open /metrics"):
+            ring.metrics(text)
+
+
+def test_an_admin_key_that_is_over_is_told_so_by_metrics():
+    text, late = made("late", 3, kind="admin", limits=KeyLimits(expires_ns=NOW + S))
+    fixture = Fixture(late)
+    fixture.ring.metrics(text)
+    fixture.clock.ns += 2 * S
+    with pytest.raises(Unauthenticated, match="has expired"):
+        fixture.ring.metrics(text)
+
+
 def test_expiry_is_judged_at_each_request():
     fixture = Fixture(*(replace(key, limits=KeyLimits(expires_ns=NOW + 5 * S)) for key in (ALICE, OPS)))
     for _ in range(2):
